@@ -1,0 +1,18 @@
+//! One trait a service, in domain types. A caller holds `Arc<dyn Gateway>` or `Arc<dyn Storage>` and does not
+//! know whether the other side is in this process or across gRPC (`forebay-rpc`).
+
+mod enrichment;
+mod error;
+mod gateway;
+mod storage;
+
+pub use enrichment::{EnrichRequest, Enrichment, KeyBatch};
+pub use error::{ErrorKind, ServiceError};
+pub use gateway::{
+    Accepted, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, SubmitEvent,
+    SubmitRequest, TableRows,
+};
+pub use storage::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, Storage};
+
+/// A stream that can be handed from one task to another.
+pub type BoxStream<T> = futures::stream::BoxStream<'static, T>;

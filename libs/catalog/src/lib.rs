@@ -1,0 +1,34 @@
+//! The only truth about jobs, chunks, commit groups and files.
+//!
+//! Queues may lose messages and workers may die: what this catalog says is what happened. Every change of state
+//! is one short transaction that checks what it changes, so that of two workers with one chunk exactly one wins.
+//! The path of a chunk is `staged -> claimed -> written -> committed`; an attempt that fails goes back to
+//! `staged`, and a chunk that killed its worker may be `split` instead. `docs/architecture.md` tells the rest.
+//!
+//! SQL is portable (SQLite now): 64-bit integers, text for states, no function of one database. Nothing here
+//! loads more than a bounded page of chunks.
+
+mod attempts;
+mod catalog;
+mod deaths;
+mod entity;
+mod error;
+mod framing;
+mod groups;
+mod jobs;
+mod migration;
+mod model;
+mod outbox;
+mod progress;
+mod recovery;
+mod staging;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalog::Catalog;
+pub use error::{CatalogError, Conflict};
+pub use model::{
+    AddedChunk, ChunkRef, Claim, ClaimOutcome, CommitResult, Cursor, DeathVerdict, File, Input, Job, JobProgressRow,
+    JobSummary, NewChunk, NewJob, OpenedJob, Recovery, StagedKey, UnpublishedGroup, WrittenChunk,
+};

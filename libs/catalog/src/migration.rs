@@ -1,0 +1,154 @@
+use sea_orm::sea_query::{ForeignKey, ForeignKeyCreateStatement, Index, IndexCreateStatement, Table};
+use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm_migration::schema::{
+    big_integer, big_integer_null, big_pk_auto, blob_null, boolean, text, text_null, text_uniq,
+};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait};
+
+use crate::CatalogError;
+
+/// Brings a catalog's schema up to date, or refuses one that is newer than this program.
+pub(crate) async fn migrate(db: &DatabaseConnection) -> Result<(), CatalogError> {
+    let known = Migrator::migrations();
+    for applied in Migrator::get_migration_models(db).await? {
+        if !known.iter().any(|migration| migration.name() == applied.version) {
+            return Err(CatalogError::Newer(applied.version));
+        }
+    }
+    Ok(Migrator::up(db, None).await?)
+}
+
+struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(Initial)]
+    }
+}
+
+struct Initial;
+
+impl MigrationName for Initial {
+    fn name(&self) -> &str {
+        "m0001_initial"
+    }
+}
+
+// The trait leaves the lifetime out, and async_trait would not take another signature for the same.
+#[expect(elided_lifetimes_in_paths)]
+#[async_trait::async_trait]
+impl MigrationTrait for Initial {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        create_jobs(manager).await?;
+        create_groups(manager).await?;
+        create_chunks(manager).await?;
+        for index in indexes() {
+            manager.create_index(index).await?;
+        }
+        Ok(())
+    }
+
+    // A crash in the middle of a migration must leave the catalog as it was. The default is none on SQLite.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+fn references(column: &'static str, table: &'static str) -> ForeignKeyCreateStatement {
+    ForeignKey::create().from_col(column).to(table, "id").to_owned()
+}
+
+async fn create_jobs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let mut meta = Table::create();
+    meta.table("meta").col(text("name").primary_key()).col(text("value"));
+    let mut job = Table::create();
+    job.table("job").col(big_pk_auto("id")).col(text_uniq("key"));
+    for column in ["recipe_name", "recipe", "digest", "output", "format", "settings", "state"] {
+        job.col(text(column));
+    }
+    job.col(text_null("error")).col(boolean("framed"));
+    job.col(big_integer("created_at")).col(big_integer_null("ended_at")).col(big_integer_null("max_rejects"));
+    for counter in
+        ["next_seq", "bytes_framed", "records_in", "bytes_out", "chunks", "chunks_committed", "chunks_split", "retries"]
+    {
+        job.col(big_integer(counter));
+    }
+    let mut input = Table::create();
+    input.table("input").col(big_integer("job")).col(big_integer("number")).col(text("uri"));
+    input.col(big_integer_null("size")).col(text_null("version")).col(big_integer("offset"));
+    input.col(big_integer("records")).col(boolean("complete")).col(blob_null("header"));
+    input.col(text_null("info")).col(big_integer("batch_seq"));
+    input.primary_key(Index::create().col("job").col("number")).foreign_key(&mut references("job", "job"));
+    let mut total = Table::create();
+    total.table("job_total").col(big_integer("job")).col(text("kind")).col(text("name")).col(big_integer("total"));
+    total.primary_key(Index::create().col("job").col("kind").col("name"));
+    total.foreign_key(&mut references("job", "job"));
+    for table in [meta, job, input, total] {
+        manager.create_table(table).await?;
+    }
+    Ok(())
+}
+
+async fn create_groups(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let mut group = Table::create();
+    group.table("commit_group").col(big_pk_auto("id")).col(big_integer("job")).col(text("state"));
+    group.col(big_integer("opened_at")).col(big_integer_null("ended_at"));
+    group.foreign_key(&mut references("job", "job"));
+    let mut file = Table::create();
+    file.table("file").col(big_pk_auto("id")).col(big_integer("group_id")).col(text("table_name"));
+    file.col(text("path")).col(big_integer("bytes")).col(big_integer("rows")).col(text("add_action"));
+    file.foreign_key(&mut references("group_id", "commit_group"));
+    for table in [group, file] {
+        manager.create_table(table).await?;
+    }
+    Ok(())
+}
+
+async fn create_chunks(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let mut chunk = Table::create();
+    chunk.table("chunk").col(big_pk_auto("id")).col(big_integer("job")).col(big_integer("seq"));
+    chunk.col(big_integer("origin_seq")).col(big_integer_null("parent"));
+    chunk.col(big_integer("input")).col(text("source")).col(text_null("staged_key"));
+    chunk.col(big_integer("first_record")).col(big_integer("records")).col(big_integer("bytes"));
+    chunk.col(text_null("checksum")).col(text("state")).col(big_integer("epoch"));
+    chunk.col(big_integer_null("dispatched_at")).col(big_integer("not_before")).col(big_integer("attempt"));
+    chunk.col(big_integer("deaths")).col(boolean("quarantined")).col(text_null("owner"));
+    chunk.col(big_integer_null("lease_until")).col(big_integer_null("started_at"));
+    chunk.col(big_integer_null("group_id")).col(text_null("written"));
+    chunk.foreign_key(&mut references("job", "job")).foreign_key(&mut references("group_id", "commit_group"));
+    let mut staged = Table::create();
+    staged.table("staged").col(big_integer("job")).col(text("key")).col(big_integer("pending"));
+    staged.primary_key(Index::create().col("job").col("key")).foreign_key(&mut references("job", "job"));
+    for table in [chunk, staged] {
+        manager.create_table(table).await?;
+    }
+    Ok(())
+}
+
+fn indexes() -> Vec<IndexCreateStatement> {
+    let index = |table: &'static str, name: &str, columns: &[&'static str]| {
+        let mut index = Index::create();
+        index.table(table).name(name);
+        for column in columns {
+            index.col(*column);
+        }
+        index
+    };
+    vec![
+        index("job", "job_state", &["state"]),
+        index("job", "job_created", &["created_at"]),
+        index("chunk", "chunk_seq", &["job", "seq"]).unique().to_owned(),
+        // The outbox in its order; its prefix serves whatever asks for a job's chunks in one state.
+        index(
+            "chunk",
+            "chunk_outbox",
+            &["job", "state", "dispatched_at", "deaths", "origin_seq", "first_record"],
+        ),
+        index("chunk", "chunk_owner", &["owner"]),
+        index("chunk", "chunk_group", &["group_id"]),
+        index("commit_group", "group_state", &["state"]),
+        index("commit_group", "group_job", &["job", "state"]),
+        index("file", "file_group", &["group_id"]),
+        index("staged", "staged_pending", &["pending"]),
+    ]
+}

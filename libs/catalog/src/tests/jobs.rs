@@ -1,0 +1,156 @@
+use forebay_types::{InputIdentity, JobState};
+use sea_orm::ConnectionTrait;
+
+use super::{commit, cursor, empty, frame, new_job, open, write};
+use crate::{Catalog, CatalogError, Conflict, NewJob};
+
+async fn conflict(catalog: &Catalog, new: NewJob) -> Conflict {
+    match catalog.open_job(new).await {
+        Err(CatalogError::Conflict(conflict)) => conflict,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_same_key_and_content_is_the_same_job() {
+    let catalog = empty().await;
+    let first = catalog.open_job(new_job("a")).await.unwrap();
+    let again = catalog.open_job(new_job("a")).await.unwrap();
+    assert!(!first.resumed && again.resumed);
+    assert_eq!(first.job, again.job);
+    assert_eq!(catalog.job(first.job.id).await.unwrap(), first.job);
+    assert_eq!(catalog.job_by_key("a").await.unwrap(), first.job);
+    assert!(matches!(catalog.job_by_key("b").await, Err(CatalogError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn another_content_under_the_same_key_is_refused_with_what_differs() {
+    let catalog = empty().await;
+    open(&catalog, "a").await;
+    let with = |change: fn(&mut NewJob)| {
+        let mut job = new_job("a");
+        change(&mut job);
+        job
+    };
+    let other = conflict(&catalog, with(|job| job.digest = "d2".to_owned())).await;
+    assert_eq!(other, Conflict::OtherRecipe("a".to_owned()));
+    let other = conflict(&catalog, with(|job| job.output = "/elsewhere".to_owned())).await;
+    assert!(other.to_string().contains("'/out'"), "{other}");
+    let other = conflict(&catalog, with(|job| job.format = "csv".to_owned())).await;
+    assert!(other.to_string().contains("'ndjson'"), "{other}");
+    for (change, message) in [
+        ((|job| job.inputs.clear()) as fn(&mut NewJob), "it has 1 inputs, not 0"),
+        (|job| job.inputs[0].uri = "file:///x".to_owned(), "it has file:///in, not file:///x"),
+        (|job| job.inputs[0].size = None, "file:///in was 1000 bytes long and is unknown now"),
+        (|job| job.inputs[0].version = Some("2".to_owned()), "file:///in was changed since"),
+    ] {
+        let other = conflict(&catalog, with(change)).await;
+        assert!(other.to_string().contains(message), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_job_runs_again_and_others_stay_ended() {
+    let catalog = empty().await;
+    for (key, end, reopened) in [
+        ("done", JobState::Done, JobState::Done),
+        ("cancelled", JobState::Cancelled, JobState::Cancelled),
+        ("failed", JobState::Failed, JobState::Running),
+    ] {
+        let job = open(&catalog, key).await;
+        assert!(catalog.end_job(job, end, Some("why".to_owned())).await.unwrap());
+        assert!(!catalog.end_job(job, end, None).await.unwrap());
+        let ended = catalog.job(job).await.unwrap();
+        assert_eq!((ended.state, ended.error.as_deref()), (end, Some("why")));
+        assert!(ended.ended_at.unwrap() >= ended.created_at);
+        let other = if end == JobState::Done { JobState::Failed } else { JobState::Done };
+        assert!(matches!(
+            catalog.end_job(job, other, None).await,
+            Err(CatalogError::Conflict(Conflict::JobState { .. }))
+        ));
+        let again = catalog.open_job(NewJob { max_rejects: Some(3), ..new_job(key) }).await.unwrap().job;
+        assert_eq!(again.state, reopened);
+        assert_eq!(again.error.is_none(), reopened == JobState::Running);
+        assert_eq!(again.max_rejects, (reopened == JobState::Running).then_some(3));
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_listed_newest_first_in_pages_that_miss_none() {
+    let catalog = empty().await;
+    for n in 0..7 {
+        open(&catalog, &n.to_string()).await;
+    }
+    let mut keys = Vec::new();
+    let mut before = None;
+    loop {
+        let page = catalog.list_jobs(3, before).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.created_at);
+        keys.extend(page.into_iter().map(|job| job.key));
+    }
+    assert_eq!(keys, ["6", "5", "4", "3", "2", "1", "0"]);
+}
+
+#[tokio::test]
+async fn inputs_keep_their_order_identity_and_cursor() {
+    let catalog = empty().await;
+    let inputs: Vec<_> =
+        (0..1_200).map(|n| InputIdentity { uri: format!("s3://b/{n}"), size: None, version: None }).collect();
+    let job = catalog.open_job(NewJob { inputs: inputs.clone(), ..new_job("a") }).await.unwrap().job.id;
+    let mut at = cursor(4, false);
+    at.input = 1_100;
+    at.header = Some(b"id,name\n".to_vec());
+    at.info = Some("{\"gzip\":true}".to_owned());
+    let mut chunk = super::chunk(0, 4);
+    chunk.input = 1_100;
+    catalog.add_chunks(job, &[chunk], at).await.unwrap();
+    let stored = catalog.inputs(job).await.unwrap();
+    assert!(stored.iter().map(|input| &input.identity).eq(&inputs));
+    let moved = &stored[1_100];
+    assert_eq!((moved.index, moved.offset, moved.records, moved.complete), (1_100, 40, 4, false));
+    assert_eq!(moved.header.as_deref(), Some(&b"id,name\n"[..]));
+    assert_eq!(moved.info.as_deref(), Some("{\"gzip\":true}"));
+    assert_eq!(catalog.progress(job).await.unwrap().bytes_total, None);
+}
+
+#[tokio::test]
+async fn a_reopened_file_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("catalog.db").display());
+    let catalog = Catalog::open(&url).await.unwrap();
+    let id = catalog.id();
+    let job = open(&catalog, "a").await;
+    let chunks = frame(&catalog, job, &[3, 3]).await;
+    let group = catalog.open_group(job).await.unwrap();
+    let work = write(&catalog, chunks[0].chunk, group).await;
+    drop(catalog);
+
+    let catalog = Catalog::open(&url).await.unwrap();
+    assert_eq!(catalog.id(), id);
+    assert!(catalog.open_job(new_job("a")).await.unwrap().resumed);
+    commit(&catalog, group, &[work]).await;
+    assert_eq!(catalog.backlog(job).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_catalog_of_a_newer_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("catalog.db").display());
+    let catalog = Catalog::open(&url).await.unwrap();
+    let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_future', 0)";
+    catalog.db.execute_unprepared(newer).await.unwrap();
+    drop(catalog);
+    let error = Catalog::open(&url).await.unwrap_err();
+    assert!(matches!(&error, CatalogError::Newer(_)), "{error}");
+    assert!(error.to_string().contains("m9999_future"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_catalog_is_called_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    std::fs::write(&path, vec![7; 8_192]).unwrap();
+    let error = Catalog::open(&format!("sqlite:{}", path.display())).await.unwrap_err();
+    assert!(matches!(error, CatalogError::Corrupt(_)), "{error}");
+}

@@ -1,0 +1,68 @@
+use std::time::{Duration, Instant};
+
+use super::{LEASE, ME, chunk, cursor, file, open, written};
+use crate::{Catalog, ClaimOutcome, CommitResult};
+
+const CHUNKS: u64 = 10_000;
+const GROUP: usize = 250;
+
+/// The whole path of 10,000 chunks on disk. Prints the cost of a chunk by step; most of it is the disk's, which
+/// each step waits for once.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_chunks_stay_fast() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("catalog.db").display());
+    let catalog = Catalog::open(&url).await.unwrap();
+    let job = open(&catalog, "a").await;
+    let mut times = [Duration::ZERO; 5];
+    let mut slowest_look = Duration::ZERO;
+
+    for first in (0..CHUNKS).step_by(10) {
+        let start = Instant::now();
+        let chunks: Vec<_> = (first..first + 10).map(|n| chunk(n, 1)).collect();
+        catalog.add_chunks(job, &chunks, cursor(first + 10, first + 10 == CHUNKS)).await.unwrap();
+        times[0] += start.elapsed();
+    }
+    catalog.finish_input(job).await.unwrap();
+    loop {
+        let start = Instant::now();
+        let waiting = catalog.dispatchable(GROUP as u32).await.unwrap();
+        catalog.mark_dispatched(&waiting).await.unwrap();
+        times[1] += start.elapsed();
+        if waiting.is_empty() {
+            break;
+        }
+        let group = catalog.open_group(job).await.unwrap();
+        let mut work = Vec::new();
+        for item in &waiting {
+            let start = Instant::now();
+            let ClaimOutcome::Claimed(claim) = catalog.claim(item.chunk, ME, LEASE).await.unwrap() else { panic!() };
+            times[2] += start.elapsed();
+            let start = Instant::now();
+            assert!(catalog.mark_written(claim.chunk, claim.attempt, group, &written(1)).await.unwrap());
+            times[3] += start.elapsed();
+            work.push((claim.chunk, claim.attempt));
+        }
+        let start = Instant::now();
+        let result = catalog.commit_group(group, &[file("patients"), file("visits")], &work).await.unwrap();
+        times[4] += start.elapsed();
+        assert_eq!(result, CommitResult::Committed);
+        catalog.mark_published(group).await.unwrap();
+        let start = Instant::now();
+        catalog.progress(job).await.unwrap();
+        catalog.job_complete(job).await.unwrap();
+        slowest_look = slowest_look.max(start.elapsed());
+    }
+    let micros: Vec<_> = times.iter().map(|time| time.as_micros() as u64 / CHUNKS).collect();
+    tracing_line(&format!("a chunk's µs: add {}, dispatch {}, claim {}, write {}, commit {}; progress at most {slowest_look:?}", micros[0], micros[1], micros[2], micros[3], micros[4]));
+    assert!(catalog.job_complete(job).await.unwrap());
+    assert_eq!(catalog.progress(job).await.unwrap().records_in, CHUNKS);
+    let per_chunk: Duration = times.iter().sum::<Duration>() / CHUNKS as u32;
+    assert!(per_chunk < Duration::from_millis(20), "{per_chunk:?} a chunk");
+    assert!(slowest_look < Duration::from_millis(500), "{slowest_look:?}");
+}
+
+#[expect(clippy::print_stderr, reason = "a measurement to read")]
+fn tracing_line(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,6 @@
+#![no_main]
+
+use forebay_framing::Framing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| forebay_framing_fuzz::check(&Framing::Lines, data));

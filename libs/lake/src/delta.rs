@@ -1,0 +1,244 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Schema, SchemaRef};
+use delta_kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
+use delta_kernel::snapshot::{Snapshot, SnapshotRef};
+use deltalake_core::kernel::transaction::{CommitData, TransactionError};
+use deltalake_core::kernel::{Action, Add, StructType, Transaction};
+use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore};
+use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use forebay_objects::Place;
+use serde_json::Value;
+
+use crate::LakeError;
+
+/// Commits between two checkpoints of a log: what a reader replays at most.
+const CHECKPOINT_EVERY: u64 = 50;
+
+/// Tries at a version that other writers take first.
+const TRIES: usize = 100;
+
+/// The Delta log of one table.
+///
+/// Appending needs the table's schema and version, and the last transaction of this application, but never its data
+/// nor its list of files: the cost of a commit does not grow with the table.
+#[derive(Debug)]
+pub struct DeltaLog {
+    place: Place,
+    store: LogStoreRef,
+    snapshot: Option<SnapshotRef>,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// The files are visible, as of this version of the table.
+    Published(u64),
+    /// An earlier try had made them visible.
+    AlreadyThere,
+}
+
+impl DeltaLog {
+    /// Opens the log of the table at a place, where there may be none yet.
+    pub async fn open(place: Place) -> Result<Self, LakeError> {
+        let store = default_logstore(
+            Arc::clone(place.store()),
+            Arc::clone(place.root_store()),
+            place.uri(),
+            &StorageConfig::default(),
+        );
+        let mut log = Self { place, store, snapshot: None };
+        let exists = log.store.is_delta_table_location().await.map_err(|error| log.fail(error))?;
+        if exists {
+            log.refresh().await?;
+        }
+        Ok(log)
+    }
+
+    fn fail(&self, error: impl std::fmt::Display) -> LakeError {
+        LakeError::Log { table: self.place.display(), message: error.to_string() }
+    }
+
+    /// Runs a task of the kernel, which blocks, off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> delta_kernel::DeltaResult<T> + Send + 'static,
+    ) -> Result<T, LakeError> {
+        match tokio::task::spawn_blocking(task).await {
+            Ok(result) => result.map_err(|error| self.fail(error)),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Reads what other writers have added.
+    async fn refresh(&mut self) -> Result<(), LakeError> {
+        let engine = self.store.engine(None);
+        let root = self.store.transaction_url(None).map_err(|error| self.fail(error))?;
+        let known = self.snapshot.clone();
+        let snapshot = self
+            .blocking(move || match known {
+                Some(known) => Snapshot::builder_from(known).build(engine.as_ref()),
+                None => Snapshot::builder_for(root).build(engine.as_ref()),
+            })
+            .await?;
+        self.snapshot = Some(snapshot);
+        Ok(())
+    }
+
+    /// The table's version, if there is a table.
+    pub fn version(&self) -> Option<u64> {
+        self.snapshot.as_ref().map(|snapshot| snapshot.version())
+    }
+
+    /// The table's place.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The table's columns, if there is a table.
+    pub fn schema(&self) -> Result<Option<SchemaRef>, LakeError> {
+        let Some(snapshot) = &self.snapshot else { return Ok(None) };
+        let schema: Schema =
+            snapshot.schema().as_ref().try_into_arrow().map_err(|error| self.fail(error))?;
+        Ok(Some(Arc::new(schema)))
+    }
+
+    /// Makes the table if it is not there, and checks that rows of a schema can be appended if it is: every column
+    /// must be in the table, with the same type. Columns that only the table has are null in the new rows.
+    pub async fn ensure(&mut self, schema: &SchemaRef) -> Result<(), LakeError> {
+        let Some(known) = self.schema()? else { return self.create(schema).await };
+        for field in schema.fields() {
+            let mismatch = |message| {
+                Err(LakeError::SchemaMismatch { table: self.place.display(), message })
+            };
+            match known.field_with_name(field.name()) {
+                Err(_) => return mismatch(format!("it has no column '{}'", field.name())),
+                Ok(there) if !same(there.data_type(), field.data_type()) => {
+                    return mismatch(format!(
+                        "its column '{}' is {}, the recipe's is {}",
+                        field.name(),
+                        there.data_type(),
+                        field.data_type()
+                    ));
+                }
+                Ok(_) => {}
+            }
+        }
+        if let Some(needed) = known.fields().iter().find(|f| !f.is_nullable() && schema.field_with_name(f.name()).is_err())
+        {
+            return Err(LakeError::SchemaMismatch {
+                table: self.place.display(),
+                message: format!("its column '{}' may not be null, and the recipe does not have it", needed.name()),
+            });
+        }
+        Ok(())
+    }
+
+    async fn create(&mut self, schema: &SchemaRef) -> Result<(), LakeError> {
+        let columns: StructType = schema.as_ref().try_into_kernel().map_err(|error| self.fail(error))?;
+        CreateBuilder::new()
+            .with_log_store(Arc::clone(&self.store))
+            .with_columns(columns.fields().cloned())
+            .with_save_mode(SaveMode::Ignore)
+            .await
+            .map_err(|error| self.fail(error))?;
+        self.refresh().await
+    }
+
+    /// Makes files visible: one commit, which carries `version` of the application's own count. If the table has
+    /// that count already, an earlier try came through and nothing is done.
+    pub async fn publish(&mut self, application: &str, version: i64, adds: &[String]) -> Result<Publication, LakeError> {
+        for _ in 0..TRIES {
+            self.refresh().await?;
+            let Some(snapshot) = self.snapshot.clone() else { return Err(LakeError::NoTable(self.place.display())) };
+            if self.last_transaction(application).await? >= Some(version) {
+                return Ok(Publication::AlreadyThere);
+            }
+            let next = snapshot.version() + 1;
+            let bytes = self.commit_bytes(application, version, adds)?;
+            let committed = self
+                .store
+                .write_commit_entry(next, CommitOrBytes::LogBytes(bytes), uuid::Uuid::new_v4())
+                .await;
+            match committed {
+                Ok(()) => {
+                    self.place.sync(&format!("_delta_log/{next:020}.json")).await?;
+                    self.checkpoint(next).await;
+                    return Ok(Publication::Published(next));
+                }
+                // Another writer was first, or our own try came through and its answer was lost: look again.
+                Err(TransactionError::VersionAlreadyExists(_)) => {}
+                Err(TransactionError::ObjectStore { source }) => return Err(self.place.error(&source).into()),
+                Err(error) => return Err(self.fail(error)),
+            }
+        }
+        Err(self.fail(format!("other writers were first {TRIES} times")))
+    }
+
+    /// The application's count that the table has.
+    async fn last_transaction(&self, application: &str) -> Result<Option<i64>, LakeError> {
+        let Some(snapshot) = self.snapshot.clone() else { return Ok(None) };
+        let engine = self.store.engine(None);
+        let application = application.to_owned();
+        self.blocking(move || snapshot.get_app_id_version(&application, engine.as_ref())).await
+    }
+
+    fn commit_bytes(&self, application: &str, version: i64, adds: &[String]) -> Result<bytes::Bytes, LakeError> {
+        let mut actions = Vec::with_capacity(adds.len());
+        for add in adds {
+            let add: Add = serde_json::from_str(add).map_err(|error| self.fail(error))?;
+            actions.push(Action::Add(add));
+        }
+        let operation =
+            DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let metadata = HashMap::from([("forebay".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))]);
+        let transactions = vec![Transaction::new(application, version)];
+        CommitData::new(actions, operation, metadata, transactions).get_bytes().map_err(|error| self.fail(error))
+    }
+
+    /// Writes a checkpoint now and then. The table is whole without it, so a failure is only logged.
+    async fn checkpoint(&mut self, version: u64) {
+        if !version.is_multiple_of(CHECKPOINT_EVERY) {
+            return;
+        }
+        let result = async {
+            self.refresh().await?;
+            let engine = self.store.engine(None);
+            match self.snapshot.clone() {
+                Some(snapshot) => self.blocking(move || snapshot.checkpoint(engine.as_ref(), None).map(|_| ())).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = result.await {
+            tracing::warn!(table = %self.place.display(), version, %error, "failed to write a checkpoint");
+        }
+    }
+
+    /// The table's files: path below the table, and rows where the log says how many.
+    pub async fn files(&self) -> Result<Vec<(String, u64)>, LakeError> {
+        let Some(snapshot) = self.snapshot.clone() else { return Err(LakeError::NoTable(self.place.display())) };
+        let engine = self.store.engine(None);
+        self.blocking(move || {
+            let scan = snapshot.scan_builder().build()?;
+            let mut files = Vec::new();
+            for metadata in scan.scan_metadata(engine.as_ref())? {
+                files = metadata?.visit_scan_files(files, |files: &mut Vec<(String, u64)>, file| {
+                    files.push((file.path, file.stats.map_or(0, |stats| stats.num_records)));
+                })?;
+            }
+            Ok(files)
+        })
+        .await
+    }
+}
+
+/// Types that are the same once they are written.
+fn same(there: &DataType, ours: &DataType) -> bool {
+    there == ours
+        || matches!(
+            (there, ours),
+            (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8)
+        )
+}

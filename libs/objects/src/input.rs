@@ -1,0 +1,204 @@
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path as FsPath;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use forebay_types::InputIdentity;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::io::AsyncReadExt;
+use url::Url;
+
+use crate::StoreError;
+
+/// Most bytes in one frame of an input.
+pub const FRAME_BYTES: usize = 1 << 20;
+
+/// An input that records are read from.
+#[derive(Clone, Debug)]
+pub struct Input {
+    identity: InputIdentity,
+    /// None for a stream, which can be read once and only from its start.
+    object: Option<(Arc<dyn ObjectStore>, Path)>,
+}
+
+/// An input's absolute URI: `-` for standard input, `file://...` for a path.
+pub fn absolute(input: &str) -> Result<String, StoreError> {
+    if input == "-" || input.contains("://") {
+        return Ok(input.to_owned());
+    }
+    let unreadable = |message: String| StoreError::Unreadable { uri: input.to_owned(), message };
+    let path = FsPath::new(input).canonicalize().map_err(|error| unreadable(error.to_string()))?;
+    let url = Url::from_file_path(path).map_err(|()| unreadable("it is no absolute path".to_owned()))?;
+    Ok(url.into())
+}
+
+impl Input {
+    /// Looks an input up: that it is there, can be read, and which version of it there is.
+    pub async fn open(input: &str) -> Result<Self, StoreError> {
+        let uri = absolute(input)?;
+        if uri == "-" {
+            return Ok(Self { identity: InputIdentity { uri, size: None, version: None }, object: None });
+        }
+        let bad = |message: String| StoreError::BadUri { uri: input.to_owned(), message };
+        let url = Url::parse(&uri).map_err(|error| bad(error.to_string()))?;
+        match url.scheme() {
+            "file" => {
+                let path = url.to_file_path().map_err(|()| bad("it is no local path".to_owned()))?;
+                Self::open_file(input, uri, &path)
+            }
+            "s3" => {
+                let store: Arc<dyn ObjectStore> =
+                    Arc::new(crate::place::bucket(&url).map_err(|error| bad(error.to_string()))?);
+                let path = Path::from_url_path(url.path()).map_err(|error| bad(error.to_string()))?;
+                let head = store.head(&path).await.map_err(|error| match error {
+                    object_store::Error::NotFound { .. } => {
+                        StoreError::Unreadable { uri: uri.clone(), message: "there is no such object".to_owned() }
+                    }
+                    error => StoreError::from_store(&uri, &error),
+                })?;
+                let identity = InputIdentity { uri, size: Some(head.size), version: head.e_tag };
+                Ok(Self { identity, object: Some((store, path)) })
+            }
+            other => Err(bad(format!("'{other}://' is not supported; use a path, -, file:// or s3://bucket/key"))),
+        }
+    }
+
+    fn open_file(input: &str, uri: String, path: &FsPath) -> Result<Self, StoreError> {
+        let unreadable = |message: String| StoreError::Unreadable { uri: input.to_owned(), message };
+        // Opening shows at once what reading would: no such file, no permission.
+        let metadata = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+        if metadata.is_dir() {
+            return Err(unreadable("it is a directory; name its files".to_owned()));
+        }
+        if metadata.file_type().is_fifo() || metadata.file_type().is_char_device() {
+            return Ok(Self { identity: InputIdentity { uri, size: None, version: None }, object: None });
+        }
+        std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+        let modified = metadata.modified().map_err(|error| unreadable(error.to_string()))?;
+        let version = modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let path = Path::from_absolute_path(path).map_err(|error| unreadable(error.to_string()))?;
+        let identity = InputIdentity { uri, size: Some(metadata.len()), version: Some(version.to_string()) };
+        Ok(Self { identity, object: Some((Arc::new(LocalFileSystem::new()), path)) })
+    }
+
+    /// Opens an input again, and refuses one that has changed.
+    pub async fn reopen(identity: &InputIdentity) -> Result<Self, StoreError> {
+        let input = Self::open(&identity.uri).await?;
+        if input.identity != *identity {
+            return Err(StoreError::Changed { uri: identity.uri.clone() });
+        }
+        Ok(input)
+    }
+
+    /// What tells this version of the input from others.
+    pub fn identity(&self) -> &InputIdentity {
+        &self.identity
+    }
+
+    /// True if any part of it can be read at any time, so that chunks need not be copied.
+    pub fn is_durable(&self) -> bool {
+        self.object.is_some()
+    }
+
+    /// The object behind a durable input.
+    pub fn object(&self) -> Option<(&Arc<dyn ObjectStore>, &Path)> {
+        self.object.as_ref().map(|(store, path)| (store, path))
+    }
+
+    /// Reads bytes `start..end` of a durable input.
+    pub async fn read(&self, start: u64, end: u64) -> Result<Bytes, StoreError> {
+        let Some((store, path)) = &self.object else {
+            return Err(self.unreadable("a stream can't be read from the middle"));
+        };
+        let bytes = store
+            .get_range(path, start..end)
+            .await
+            .map_err(|error| StoreError::from_store(&self.identity.uri, &error))?;
+        if bytes.len() as u64 != end - start {
+            return Err(StoreError::Changed { uri: self.identity.uri.clone() });
+        }
+        Ok(bytes)
+    }
+
+    /// The input from an offset on, in frames of at most 1 MiB. A stream starts at 0.
+    pub fn frames(&self, from: u64) -> BoxStream<'static, Result<Bytes, StoreError>> {
+        match (&self.object, self.identity.size) {
+            (Some(_), Some(size)) => {
+                let input = self.clone();
+                futures::stream::try_unfold(from, move |at| {
+                    let input = input.clone();
+                    async move {
+                        if at >= size {
+                            return Ok(None);
+                        }
+                        let end = size.min(at + FRAME_BYTES as u64);
+                        let frame = input.read(at, end).await?;
+                        Ok(Some((frame, end)))
+                    }
+                })
+                .boxed()
+            }
+            _ => self.stream(),
+        }
+    }
+
+    fn stream(&self) -> BoxStream<'static, Result<Bytes, StoreError>> {
+        let uri = self.identity.uri.clone();
+        let open = async move {
+            let reader: Box<dyn tokio::io::AsyncRead + Send + Unpin> = match Url::parse(&uri) {
+                Ok(url) => {
+                    let path = url.to_file_path().unwrap_or_default();
+                    Box::new(tokio::fs::File::open(path).await?)
+                }
+                Err(_) => Box::new(tokio::io::stdin()),
+            };
+            Ok::<_, std::io::Error>(reader)
+        };
+        let uri = self.identity.uri.clone();
+        futures::stream::once(open)
+            .flat_map(move |reader| {
+                let uri = uri.clone();
+                match reader {
+                    Err(error) => {
+                        let error = StoreError::Unreadable { uri, message: error.to_string() };
+                        futures::stream::once(async { Err(error) }).boxed()
+                    }
+                    Ok(reader) => read_stream(uri, reader),
+                }
+            })
+            .boxed()
+    }
+
+    fn unreadable(&self, message: &str) -> StoreError {
+        StoreError::Unreadable { uri: self.identity.uri.clone(), message: message.to_owned() }
+    }
+}
+
+fn read_stream(
+    uri: String,
+    reader: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    futures::stream::try_unfold(reader, move |mut reader| {
+        let uri = uri.clone();
+        async move {
+            let mut frame = Vec::with_capacity(FRAME_BYTES);
+            // Whole frames, so that a slow pipe does not make many small ones.
+            while frame.len() < FRAME_BYTES {
+                let room = (FRAME_BYTES - frame.len()) as u64;
+                let read = (&mut reader).take(room).read_buf(&mut frame).await;
+                match read {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) => return Err(StoreError::Unreadable { uri, message: error.to_string() }),
+                }
+            }
+            Ok(if frame.is_empty() { None } else { Some((Bytes::from(frame), reader)) })
+        }
+    })
+    .boxed()
+}

@@ -1,0 +1,21 @@
+//! Compiles `proto/` with protox, so that nobody needs a `protoc`.
+
+use std::error::Error;
+
+const FILES: [&str; 4] = [
+    "forebay/common/v1/common.proto",
+    "forebay/enrichment/v1/enrichment.proto",
+    "forebay/gateway/v1/gateway.proto",
+    "forebay/storage/v1/storage.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = "../../proto";
+    println!("cargo:rerun-if-changed={root}");
+    let descriptors = protox::compile(FILES, [root])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

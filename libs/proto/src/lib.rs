@@ -1,0 +1,26 @@
+//! The messages and services of `proto/`, generated at build time. Only `forebay-rpc` uses them: wire types never
+//! appear in another crate's signatures.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::all
+)]
+
+macro_rules! package {
+    ($($name:ident = $package:literal,)*) => {
+        $(pub mod $name {
+            pub mod v1 {
+                tonic::include_proto!($package);
+            }
+        })*
+    };
+}
+
+package! {
+    common = "forebay.common.v1",
+    enrichment = "forebay.enrichment.v1",
+    gateway = "forebay.gateway.v1",
+    storage = "forebay.storage.v1",
+}

@@ -1,0 +1,134 @@
+use std::time::Duration;
+
+use forebay_types::ByteSize;
+
+use crate::spec::{FormatName, OnError, Protect, Recipe, UnknownFields};
+use crate::RecipeError;
+
+/// A key that `--set` takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static str,
+    /// What values look like.
+    pub values: &'static str,
+    /// What it does, with the default.
+    pub help: &'static str,
+}
+
+/// Every key that `--set` takes, for help and errors.
+pub const SETTINGS: &[Setting] = &[
+    Setting { key: "protect", values: "on|off", help: "withhold protected fields (default: the recipe's, on)" },
+    Setting { key: "on_error", values: "reject|fail", help: "what becomes of a bad record (default: reject)" },
+    Setting { key: "unknown_fields", values: "ignore|reject|keep", help: "fields the recipe does not name" },
+    Setting { key: "source.format", values: "auto|ndjson|json|csv|parquet|arrow", help: "as --format" },
+    Setting { key: "source.record_limit", values: "SIZE", help: "longer records are rejected (default 10MiB)" },
+    Setting { key: "chunk.rows", values: "N", help: "rows over all tables in a chunk (default 50000)" },
+    Setting { key: "chunk.bytes", values: "SIZE", help: "input bytes in a chunk (default: planned from the budget)" },
+    Setting { key: "workers", values: "N", help: "chunks decoded at the same time (default: the cores)" },
+    Setting { key: "max_in_flight", values: "N", help: "chunks in work at once (default: workers x 2)" },
+    Setting { key: "row_group.bytes", values: "SIZE", help: "decoded size of a row group (default: planned)" },
+    Setting { key: "file.bytes", values: "SIZE", help: "size at which a file is closed (default 128MiB)" },
+    Setting { key: "commit.interval", values: "DURATION", help: "longest wait for a commit (default 30s)" },
+];
+
+/// How a job is worked on. None of it changes the rows that come out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Rows over all tables that a chunk aims at.
+    pub chunk_rows: u64,
+    /// Input bytes that a chunk aims at; planned from the budget if not set.
+    pub chunk_bytes: Option<ByteSize>,
+    /// Chunks decoded at the same time; the number of cores if not set.
+    pub workers: Option<usize>,
+    /// Chunks in work at once.
+    pub max_in_flight: Option<usize>,
+    /// Decoded bytes of a row group; planned from the budget if not set.
+    pub row_group_bytes: Option<ByteSize>,
+    /// Bytes, as written, at which a file is closed.
+    pub file_bytes: ByteSize,
+    /// Longest time that a written chunk waits for its commit.
+    pub commit_interval: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            chunk_rows: 50_000,
+            chunk_bytes: None,
+            workers: None,
+            max_in_flight: None,
+            row_group_bytes: None,
+            file_bytes: ByteSize::mib(128),
+            commit_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Tuning {
+    /// Applies one `--set key=value` to the recipe or to the tuning.
+    pub fn set(&mut self, recipe: &mut Recipe, key: &str, value: &str) -> Result<(), RecipeError> {
+        let fail = |message: String| RecipeError::Setting { key: key.to_owned(), message };
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            let keys: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+            return Err(fail(format!("there is no such setting; the settings are {}", keys.join(", "))));
+        };
+        let wrong = || fail(format!("'{value}' does not fit; write {}", setting.values));
+        match key {
+            "protect" => {
+                recipe.protect = match value {
+                    "on" | "true" => Protect::On,
+                    "off" | "false" => Protect::Off,
+                    _ => return Err(wrong()),
+                }
+            }
+            "on_error" => {
+                recipe.on_error = match value {
+                    "reject" => OnError::Reject,
+                    "fail" => OnError::Fail,
+                    _ => return Err(wrong()),
+                }
+            }
+            "unknown_fields" => {
+                recipe.unknown_fields = match value {
+                    "ignore" => UnknownFields::Ignore,
+                    "reject" => UnknownFields::Reject,
+                    "keep" => UnknownFields::Keep,
+                    _ => return Err(wrong()),
+                }
+            }
+            "source.format" => recipe.source.format = FormatName::parse(value).ok_or_else(wrong)?,
+            "source.record_limit" => recipe.source.record_limit = value.parse().map_err(|_| wrong())?,
+            "chunk.rows" => self.chunk_rows = at_least_one(value).ok_or_else(wrong)?,
+            "chunk.bytes" => self.chunk_bytes = Some(size(value, 1 << 10).ok_or_else(wrong)?),
+            "workers" => self.workers = Some(at_least_one(value).ok_or_else(wrong)? as usize),
+            "max_in_flight" => self.max_in_flight = Some(at_least_one(value).ok_or_else(wrong)? as usize),
+            "row_group.bytes" => self.row_group_bytes = Some(size(value, 64 << 10).ok_or_else(wrong)?),
+            "file.bytes" => self.file_bytes = size(value, 64 << 10).ok_or_else(wrong)?,
+            "commit.interval" => self.commit_interval = duration(value).ok_or_else(wrong)?,
+            _ => return Err(wrong()),
+        }
+        Ok(())
+    }
+}
+
+fn at_least_one(value: &str) -> Option<u64> {
+    value.parse().ok().filter(|n| (1..=1_000_000_000).contains(n))
+}
+
+fn size(value: &str, least: u64) -> Option<ByteSize> {
+    value.parse::<ByteSize>().ok().filter(|size| size.0 >= least)
+}
+
+/// Reads `250ms`, `30s`, `5m` or `1h`.
+pub(crate) fn duration(value: &str) -> Option<Duration> {
+    let split = value.find(|c: char| c.is_ascii_alphabetic())?;
+    let number: u64 = value[..split].trim().parse().ok()?;
+    match &value[split..] {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
+        _ => None,
+    }
+}

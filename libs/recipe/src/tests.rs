@@ -1,0 +1,86 @@
+use crate::*;
+
+fn fails(change: impl FnOnce(&mut String)) -> String {
+    let mut text = include_str!("../../../recipes/clinical.yaml").to_owned();
+    change(&mut text);
+    match Recipe::parse("mine.yaml", &text) {
+        Err(error) => error.to_string(),
+        Ok(recipe) => recipe.layout().unwrap_err().to_string(),
+    }
+}
+
+fn swap(from: &str, to: &str) -> String {
+    fails(|text| {
+        assert!(text.contains(from), "{from}");
+        *text = text.replacen(from, to, 1);
+    })
+}
+
+#[test]
+fn shipped_recipes_compile() {
+    for (name, _) in SHIPPED {
+        let (recipe, _) = shipped(name).unwrap();
+        assert_eq!(recipe.name, *name);
+        recipe.layout().unwrap();
+    }
+}
+
+#[test]
+fn clinical_becomes_three_tables_with_parents_keys() {
+    let (recipe, _) = shipped("clinical").unwrap();
+    let layout = recipe.layout().unwrap();
+    let columns = |table: usize| -> Vec<String> {
+        layout.tables[table].schema().fields().iter().map(|field| field.name().clone()).collect()
+    };
+    assert_eq!(layout.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), [
+        "patients",
+        "encounters",
+        "observations"
+    ]);
+    assert!(columns(0).contains(&"address_city".to_owned()));
+    assert_eq!(columns(2)[columns(2).len() - 2..], ["encounter_id", "patient_id"]);
+    assert!(layout.protected);
+}
+
+#[test]
+fn errors_name_the_place_and_what_is_allowed() {
+    let error = swap("type: timestamp", "type: moment");
+    assert!(error.contains("mine.yaml") && error.contains("moment") && error.contains("timestamp"), "{error}");
+    assert!(error.contains("37") || error.contains("line"), "{error}");
+    let error = swap("birth_date: {type: date}", "birth_date: {type: date, formt: x}");
+    assert!(error.contains("formt") && error.contains("format"), "{error}");
+    let error = swap("birth_date: {type: date}", "birth_date: {type: date, format: \"%y\"}");
+    assert!(error.contains("record.fields.birth_date.format") && error.contains("%m/%d/%Y"), "{error}");
+    let error = swap("key: encounter_id", "key: nope");
+    assert!(error.contains("encounters.key") && error.contains("nope"), "{error}");
+    let error = swap("gender: {type: string}", "gender: {type: string, pattern: \"(\"}");
+    assert!(error.contains("gender.pattern"), "{error}");
+    let error = swap("gender: {type: string}", "gender: {type: int, values: [a]}");
+    assert!(error.contains("for strings only"), "{error}");
+    let error = swap("gender: {type: string}", "mrn: {type: string}");
+    assert!(error.contains("twice") || error.contains("duplicate"), "{error}");
+    let error = fails(|text| text.push_str("unknown_fields: keep\n"));
+    assert!(error.contains("protect"), "{error}");
+}
+
+#[test]
+fn settings_change_the_recipe_and_unknown_ones_are_listed() {
+    let (mut recipe, _) = shipped("clinical").unwrap();
+    let mut tuning = Tuning::default();
+    tuning.set(&mut recipe, "protect", "off").unwrap();
+    tuning.set(&mut recipe, "chunk.rows", "100").unwrap();
+    tuning.set(&mut recipe, "commit.interval", "250ms").unwrap();
+    assert!(!recipe.layout().unwrap().protected);
+    assert_eq!(tuning.chunk_rows, 100);
+    let error = tuning.set(&mut recipe, "chunks", "1").unwrap_err().to_string();
+    assert!(error.contains("chunk.rows"), "{error}");
+    let error = tuning.set(&mut recipe, "workers", "0").unwrap_err().to_string();
+    assert!(error.contains("'0'"), "{error}");
+}
+
+#[test]
+fn civil_days_agree_with_known_dates() {
+    for (date, days) in [((1970, 1, 1), 0), ((2000, 3, 1), 11_017), ((1969, 12, 31), -1), ((2024, 2, 29), 19_782)] {
+        assert_eq!(days_from_civil(date.0, date.1, date.2), days);
+    }
+}

@@ -1,0 +1,7 @@
+//! One suite for every service, run twice: with the service itself, and with a client and a server between.
+
+mod enrichment;
+mod gateway;
+mod storage;
+mod support;
+mod wire;

@@ -1,0 +1,304 @@
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forebay_api::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, BoxStream, ErrorKind, ServiceError};
+use forebay_budget::{Budget, Pool, Pressure};
+use forebay_catalog::{Catalog, CommitResult, WrittenChunk};
+use forebay_lake::{DeltaLog, Publication};
+use forebay_objects::Place;
+use forebay_types::{GroupId, JobId};
+use futures::StreamExt;
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::AttemptBuffer;
+use crate::error::Failure;
+use crate::group::{Group, GroupContext, remove_files};
+use crate::tables::table_place;
+
+/// How often the writer looks for groups that are old.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Sizes of the storage writer, planned from the budget's capacity.
+#[derive(Clone, Debug)]
+pub struct StorageConfig {
+    /// Decoded bytes of a row group.
+    pub row_group_bytes: u64,
+    /// Bytes, as written, at which a file is closed.
+    pub file_bytes: u64,
+    /// Bytes of an upload's part.
+    pub part_bytes: usize,
+    /// Longest time that a written chunk waits for its commit.
+    pub commit_interval: Duration,
+    /// Row groups encoded at a time.
+    pub encoders: usize,
+    /// Local folder for what the budget does not hold.
+    pub spill: PathBuf,
+}
+
+/// The storage writer, in this process.
+#[derive(Debug)]
+pub struct Storage {
+    catalog: Catalog,
+    budget: Budget,
+    held: Pool,
+    encoding: Pool,
+    encoders: Arc<Semaphore>,
+    config: StorageConfig,
+    jobs: Mutex<HashMap<JobId, Arc<JobWriter>>>,
+}
+
+/// What the writer knows of one job.
+#[derive(Debug)]
+struct JobWriter {
+    id: JobId,
+    output: Place,
+    context: GroupContext,
+    /// The group that takes attempts now.
+    open: Mutex<Option<Group>>,
+    /// Held while a group closes: groups are published in the order in which they were opened.
+    closing: Mutex<HashMap<String, DeltaLog>>,
+}
+
+impl Storage {
+    /// A writer over a catalog. `held` is the budget of rows that wait, `encoding` that of encoding itself.
+    pub fn new(catalog: Catalog, budget: Budget, held: Pool, encoding: Pool, config: StorageConfig) -> Self {
+        let encoders = Arc::new(Semaphore::new(config.encoders));
+        Self { catalog, budget, held, encoding, encoders, config, jobs: Mutex::new(HashMap::new()) }
+    }
+
+    async fn job(&self, id: JobId) -> Result<Arc<JobWriter>, Failure> {
+        let mut jobs = self.jobs.lock().await;
+        if let Some(job) = jobs.get(&id) {
+            return Ok(Arc::clone(job));
+        }
+        let row = self.catalog.job(id).await?;
+        let output = Place::open(&row.output)?;
+        let context = GroupContext {
+            output: output.clone(),
+            prefix: self.file_prefix(),
+            row_group_bytes: self.config.row_group_bytes,
+            part_bytes: self.config.part_bytes,
+            encoders: Arc::clone(&self.encoders),
+            encoding: self.encoding.clone(),
+        };
+        let job = Arc::new(JobWriter {
+            id,
+            output,
+            context,
+            open: Mutex::new(None),
+            closing: Mutex::new(HashMap::new()),
+        });
+        jobs.insert(id, Arc::clone(&job));
+        Ok(job)
+    }
+
+    fn file_prefix(&self) -> String {
+        let id = self.catalog.id().simple().to_string();
+        format!("part-{}", &id[..12])
+    }
+
+    /// Deletes the files of groups that a dead process left open, and publishes what it had committed.
+    pub async fn recover(&self, abandoned: &[(GroupId, JobId)], tables: &[String]) -> Result<(), ServiceError> {
+        for (group, job) in abandoned {
+            let writer = self.job(*job).await.map_err(ServiceError::from)?;
+            remove_files(&writer.output, &self.file_prefix(), *group, tables).await.map_err(ServiceError::from)?;
+            self.catalog.forget_group(*group).await.map_err(|error| ServiceError::from(Failure::from(error)))?;
+        }
+        Ok(())
+    }
+
+    /// Publishes groups of a job's output that are committed and not yet visible.
+    pub async fn publish(&self, job: JobId) -> Result<(), ServiceError> {
+        let job = self.job(job).await.map_err(ServiceError::from)?;
+        let mut logs = job.closing.lock().await;
+        self.publish_committed(&job, &mut logs).await.map_err(ServiceError::from)
+    }
+
+    /// Closes groups that have been open for long, and encodes early under pressure, until it is told to stop.
+    pub async fn run(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let jobs: Vec<_> = self.jobs.lock().await.values().cloned().collect();
+            for job in jobs {
+                if let Err(failure) = self.tick(&job).await {
+                    // Its chunks go back to waiting; who writes them next gets the error if it lasts.
+                    tracing::warn!(job.id = %job.id, error = %failure, "failed to commit a group");
+                }
+            }
+        }
+    }
+
+    async fn tick(&self, job: &JobWriter) -> Result<(), Failure> {
+        let due = {
+            let mut open = job.open.lock().await;
+            let Some(group) = open.as_mut() else { return Ok(()) };
+            if self.budget.pressure() == Pressure::Critical {
+                group.flush_pending();
+            }
+            group.opened.elapsed() >= self.config.commit_interval
+        };
+        if due { self.close(job).await } else { Ok(()) }
+    }
+
+    async fn write(
+        &self,
+        header: &AttemptHeader,
+        mut items: BoxStream<Result<AttemptItem, ServiceError>>,
+    ) -> Result<AttemptReceipt, Failure> {
+        let mut buffer = AttemptBuffer::default();
+        let mut done: Option<AttemptOutcome> = None;
+        while let Some(item) = items.next().await {
+            match item? {
+                AttemptItem::Batch { table, batch } => {
+                    buffer.push(&table, batch, &self.held, &self.config.spill).await?;
+                }
+                AttemptItem::Done(outcome) => {
+                    done = Some(outcome);
+                    break;
+                }
+            }
+        }
+        let Some(outcome) = done else {
+            return Err(Failure::Caller(ServiceError::new(
+                ErrorKind::Cancelled,
+                "ATTEMPT_INCOMPLETE",
+                format!("the stream of chunk {} ended before the attempt was complete", header.chunk),
+            )));
+        };
+        let job = self.job(header.job).await?;
+        let (receipt, close) = self.enter(&job, header, buffer, outcome).await?;
+        if close {
+            self.close(&job).await?;
+        }
+        Ok(receipt)
+    }
+
+    /// Moves a complete attempt into the open group: first in the catalog, which tells whether the attempt is still
+    /// the newest, then in memory. A crash in between loses the group, and with it the mark.
+    async fn enter(
+        &self,
+        job: &JobWriter,
+        header: &AttemptHeader,
+        buffer: AttemptBuffer,
+        outcome: AttemptOutcome,
+    ) -> Result<(AttemptReceipt, bool), Failure> {
+        let mut open = job.open.lock().await;
+        let mut group = match open.take() {
+            Some(group) => group,
+            None => Group::new(self.catalog.open_group(job.id).await?, job.context.clone()),
+        };
+        let rows: BTreeMap<String, u64> = buffer
+            .tables
+            .iter()
+            .filter(|(name, _)| !name.starts_with('_'))
+            .map(|(name, held)| (name.clone(), held.rows))
+            .collect();
+        let written = WrittenChunk {
+            records_in: outcome.records_in,
+            rejects: outcome.rejects,
+            rows: rows.clone(),
+            stages: outcome.stages,
+        };
+        let marked = self.catalog.mark_written(header.chunk, header.attempt, group.id, &written).await;
+        let added = match marked {
+            Ok(true) => group.add(header, buffer),
+            Ok(false) => Err(Failure::Caller(ServiceError::new(
+                ErrorKind::FailedPrecondition,
+                "ATTEMPT_STALE",
+                format!("attempt {} at chunk {} is not the newest any more", header.attempt, header.chunk),
+            ))),
+            Err(error) => Err(error.into()),
+        };
+        let receipt = AttemptReceipt { group: group.id, rows };
+        let close = header.commit_now || group.largest() >= self.config.file_bytes;
+        *open = Some(group);
+        added.map(|()| (receipt, close))
+    }
+
+    /// Closes, commits and publishes the open group of a job.
+    async fn close(&self, job: &JobWriter) -> Result<(), Failure> {
+        // Taken in this order, so that groups are closed in the order in which they were opened.
+        let mut logs = job.closing.lock().await;
+        let Some(mut group) = job.open.lock().await.take() else { return Ok(()) };
+        let committed = match group.finish().await {
+            Ok(files) => group.commit(&self.catalog, &files).await,
+            Err(failure) => Err(failure),
+        };
+        match committed {
+            Ok(CommitResult::Committed) => self.publish_committed(job, &mut logs).await,
+            Ok(CommitResult::Lost(chunks)) => {
+                tracing::info!(group.id = %group.id, lost = chunks.len(), "group lost chunks to newer attempts");
+                self.give_up(group).await
+            }
+            Err(failure) => {
+                // The first error is the one to show.
+                if let Err(second) = self.give_up(group).await {
+                    tracing::warn!(error = %second, "failed to clean up after a group that failed");
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn give_up(&self, group: Group) -> Result<(), Failure> {
+        let id = group.id;
+        // If the commit went through although its answer was lost, this refuses, and the files stay.
+        self.catalog.abandon_group(id).await?;
+        group.abandon().await?;
+        self.catalog.forget_group(id).await?;
+        Ok(())
+    }
+
+    /// Puts committed groups into the Delta logs, oldest first. Repeating it is harmless: each commit carries the
+    /// group's number as the application's transaction.
+    async fn publish_committed(&self, job: &JobWriter, logs: &mut HashMap<String, DeltaLog>) -> Result<(), Failure> {
+        let output = self.catalog.job(job.id).await?.output;
+        loop {
+            let groups = self.catalog.unpublished_groups(&output, None, 16).await?;
+            if groups.is_empty() {
+                return Ok(());
+            }
+            for group in groups {
+                let application = format!("forebay/{}/{}", self.catalog.id(), group.job);
+                for file in &group.files {
+                    if !logs.contains_key(&file.table) {
+                        let log = DeltaLog::open(table_place(&job.output, &file.table)?).await?;
+                        logs.insert(file.table.clone(), log);
+                    }
+                    if let Some(log) = logs.get_mut(&file.table) {
+                        let published = log.publish(&application, group.group.0, std::slice::from_ref(&file.add)).await?;
+                        if published == Publication::AlreadyThere {
+                            tracing::info!(table = %file.table, group.id = %group.group, "group was published before");
+                        }
+                    }
+                }
+                self.catalog.mark_published(group.group).await?;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl forebay_api::Storage for Storage {
+    async fn write_attempt(
+        &self,
+        header: AttemptHeader,
+        items: BoxStream<Result<AttemptItem, ServiceError>>,
+    ) -> Result<AttemptReceipt, ServiceError> {
+        self.write(&header, items).await.map_err(ServiceError::from)
+    }
+
+    async fn flush(&self, job: JobId) -> Result<(), ServiceError> {
+        let writer = self.job(job).await.map_err(ServiceError::from)?;
+        self.close(&writer).await.map_err(ServiceError::from)?;
+        // Also what an earlier try had committed without publishing it.
+        self.publish(job).await
+    }
+}

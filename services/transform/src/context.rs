@@ -1,0 +1,68 @@
+use std::collections::BTreeMap;
+
+use forebay_catalog::{Catalog, Job};
+use forebay_decode::{CsvHeader, Dialect};
+use forebay_objects::{Content, InputInfo, Place, Staging};
+use forebay_recipe::Prepared;
+use forebay_steps::Steps;
+use forebay_types::{InputIdentity, JobId};
+
+use crate::failure::Failure;
+
+/// What a worker knows of a job, kept from chunk to chunk.
+#[derive(Debug)]
+pub(crate) struct JobContext {
+    pub(crate) id: JobId,
+    pub(crate) key: String,
+    pub(crate) prepared: Prepared,
+    pub(crate) steps: Steps,
+    pub(crate) staging: Staging,
+}
+
+/// What a worker knows of one input.
+#[derive(Clone, Debug)]
+pub(crate) struct InputContext {
+    pub(crate) identity: InputIdentity,
+    pub(crate) content: Content,
+    /// How its text is read; none for a columnar input.
+    pub(crate) dialect: Option<Dialect>,
+}
+
+impl JobContext {
+    pub(crate) async fn load(job: Job, staging_folder: &str) -> Result<Self, Failure> {
+        let settings: BTreeMap<String, String> =
+            serde_json::from_str(&job.settings).map_err(|error| Failure::Fatal(error.to_string()))?;
+        let prepared = Prepared::new(&job.recipe_name, &job.recipe, &settings)
+            .map_err(|error| Failure::Fatal(error.to_string()))?;
+        let steps = Steps::plan(&prepared.recipe, &prepared.layout)
+            .await
+            .map_err(|error| Failure::Fatal(error.to_string()))?;
+        let staging = Staging::new(Place::open(&job.output)?.child(staging_folder)?);
+        Ok(Self { id: job.id, key: job.key, prepared, steps, staging })
+    }
+
+    pub(crate) async fn input(&self, catalog: &Catalog, index: u32) -> Result<InputContext, Failure> {
+        let inputs = catalog.inputs(self.id).await?;
+        let input = inputs
+            .into_iter()
+            .find(|input| input.index == index)
+            .ok_or_else(|| Failure::Fatal(format!("the job has no input {index}")))?;
+        let info: InputInfo = input
+            .info
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .ok_or_else(|| Failure::Fatal(format!("nothing is known about input {index}")))?;
+        let dialect = match info.content {
+            Content::Ndjson => Some(Dialect::Lines),
+            Content::Json => Some(Dialect::JsonArray),
+            Content::Csv => {
+                let csv = &self.prepared.recipe.source.csv;
+                let header = CsvHeader::new(&self.prepared.layout, csv, input.header.as_deref())
+                    .map_err(|error| Failure::Fatal(format!("{}: {error}", input.identity.uri)))?;
+                Some(Dialect::Csv(header))
+            }
+            Content::Parquet | Content::ArrowFile | Content::ArrowStream => None,
+        };
+        Ok(InputContext { identity: input.identity, content: info.content, dialect })
+    }
+}

@@ -1,0 +1,16 @@
+//! Transform workers. A worker claims a chunk, reads its bytes, decodes them into the recipe's tables, runs the
+//! recipe's steps, and streams the batches to the storage writer. It holds a slice of the chunk and a few batches,
+//! never the chunk.
+
+mod context;
+mod failure;
+mod process;
+mod quarantine;
+mod rejects;
+mod source;
+mod split;
+mod worker;
+
+pub use rejects::rejects_schema;
+
+pub use worker::{Transform, TransformConfig};

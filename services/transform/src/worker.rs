@@ -1,0 +1,240 @@
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forebay_api::{AttemptHeader, AttemptOutcome, Storage};
+use forebay_budget::{Budget, Pool, Pressure};
+use forebay_catalog::{Catalog, Claim, ClaimOutcome, DeathVerdict};
+use forebay_queue::{WorkHandler, WorkItem};
+use forebay_types::{ChunkId, JobId, JobState};
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::JobContext;
+use crate::failure::Failure;
+use crate::process::Attempt;
+use crate::split::halves_of;
+
+/// How long a claim is held without a sign of life.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// How often leases are renewed.
+const RENEW: Duration = Duration::from_secs(5);
+
+/// First wait after a transient failure; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// Longest wait after a transient failure.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Tries at a chunk that fail in passing before the job is told to fail.
+const TRIES: u32 = 12;
+
+/// Batches on their way to the storage writer.
+const ITEMS: usize = 2;
+
+/// Jobs whose recipe is kept ready.
+const KNOWN_JOBS: usize = 16;
+
+/// Sizes of a transform worker.
+#[derive(Clone, Debug)]
+pub struct TransformConfig {
+    /// Unique name of this process.
+    pub owner: String,
+    /// Chunks decoded at the same time.
+    pub workers: usize,
+    /// Budget bytes that one chunk in work needs.
+    pub chunk_memory: u64,
+    /// Of these, bytes for the operators of SQL steps.
+    pub sql_memory: usize,
+    /// Folder of staged chunks below an output.
+    pub staging_folder: String,
+}
+
+/// A transform worker: the handler of the queue's messages.
+pub struct Transform {
+    catalog: Catalog,
+    storage: Arc<dyn Storage>,
+    budget: Budget,
+    chunks: Pool,
+    cpu: Arc<Semaphore>,
+    config: TransformConfig,
+    jobs: Mutex<HashMap<JobId, Arc<JobContext>>>,
+    at_work: AtomicUsize,
+    /// Wakes whoever waits for something to change: chunks to be dispatched, a job to end.
+    changed: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Transform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transform").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Transform {
+    /// A worker over a catalog and a storage writer. `chunks` is the budget of chunks in work.
+    pub fn new(
+        catalog: Catalog,
+        storage: Arc<dyn Storage>,
+        budget: Budget,
+        chunks: Pool,
+        config: TransformConfig,
+        changed: Arc<Notify>,
+        stop: CancellationToken,
+    ) -> Self {
+        let cpu = Arc::new(Semaphore::new(config.workers));
+        let (jobs, at_work) = (Mutex::new(HashMap::new()), AtomicUsize::new(0));
+        Self { catalog, storage, budget, chunks, cpu, config, jobs, at_work, changed, stop }
+    }
+
+    /// Chunks in work now.
+    pub fn at_work(&self) -> usize {
+        self.at_work.load(Ordering::Relaxed)
+    }
+
+    /// Renews the leases of the chunks in work, until it is told to stop.
+    pub async fn keep_leases(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RENEW) => {}
+            }
+            if let Err(error) = self.catalog.renew(&self.config.owner, LEASE).await {
+                tracing::warn!(%error, "failed to renew leases");
+            }
+        }
+    }
+
+    /// Settles a chunk that was at work when a worker died of something that was no clean stop: it is halved, or
+    /// quarantined at the third death.
+    pub async fn settle_death(&self, claim: &Claim) -> Result<DeathVerdict, forebay_api::ServiceError> {
+        let verdict = self.death(claim).await;
+        verdict.map_err(|failure| forebay_api::ServiceError::internal(failure.to_string()))
+    }
+
+    async fn death(&self, claim: &Claim) -> Result<DeathVerdict, Failure> {
+        let job = self.job(claim.job).await?;
+        let input = job.input(&self.catalog, claim.input).await?;
+        let halves = halves_of(claim, &job, &input).await?;
+        let verdict = self.catalog.record_death(claim.chunk, claim.attempt, halves).await?;
+        tracing::warn!(chunk.id = %claim.chunk, deaths = claim.deaths + 1, ?verdict, "a worker died of a chunk");
+        Ok(verdict)
+    }
+
+    async fn job(&self, id: JobId) -> Result<Arc<JobContext>, Failure> {
+        let mut jobs = self.jobs.lock().await;
+        if let Some(job) = jobs.get(&id) {
+            return Ok(Arc::clone(job));
+        }
+        let job = self.catalog.job(id).await?;
+        let context = Arc::new(JobContext::load(job, &self.config.staging_folder).await?);
+        if jobs.len() >= KNOWN_JOBS {
+            jobs.clear();
+        }
+        jobs.insert(id, Arc::clone(&context));
+        Ok(context)
+    }
+
+    async fn work(&self, chunk: ChunkId) -> Result<(), Failure> {
+        // Under critical pressure chunks start one at a time.
+        while self.budget.pressure() == Pressure::Critical && self.at_work() > 0 && !self.stop.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Memory comes before the claim: a chunk that waits for it has no lease to lose.
+        let reserved =
+            self.chunks.reserve(self.config.chunk_memory).await.map_err(|error| Failure::Fatal(error.to_string()))?;
+        let claim = loop {
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            match self.catalog.claim(chunk, &self.config.owner, LEASE).await? {
+                ClaimOutcome::Claimed(claim) => break *claim,
+                ClaimOutcome::Gone => return Ok(()),
+                ClaimOutcome::Busy => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        let result = tokio::select! {
+            result = AssertUnwindSafe(self.attempt(&claim)).catch_unwind() => result,
+            // A clean stop hands the chunk back.
+            () = self.stop.cancelled() => Ok(Err(Failure::Stale)),
+        };
+        self.at_work.fetch_sub(1, Ordering::Relaxed);
+        drop(reserved);
+        self.settle(&claim, result).await
+    }
+
+    async fn attempt(&self, claim: &Claim) -> Result<(), Failure> {
+        let job = self.job(claim.job).await?;
+        let input = job.input(&self.catalog, claim.input).await?;
+        let (sender, receiver) = mpsc::channel(ITEMS);
+        let attempt = Attempt {
+            job,
+            input,
+            claim: claim.clone(),
+            cpu: Arc::clone(&self.cpu),
+            sql_memory: self.config.sql_memory,
+            items: sender,
+            outcome: AttemptOutcome { stages: BTreeMap::new(), ..AttemptOutcome::default() },
+            collected: Vec::new(),
+        };
+        let header = AttemptHeader {
+            job: claim.job,
+            chunk: claim.chunk,
+            attempt: claim.attempt,
+            commit_now: claim.deaths > 0,
+        };
+        let written = self.storage.write_attempt(header, ReceiverStream::new(receiver).boxed());
+        let (processed, written) = tokio::join!(attempt.run(), written);
+        match (processed, written) {
+            // What the chunk itself has to say comes first; that the writer stopped listening is no news.
+            (Err(failure @ (Failure::Fatal(_) | Failure::Transient(_))), _) => Err(failure),
+            (_, Err(error)) => Err(error.into()),
+            (Err(Failure::Stale), Ok(_)) => Err(Failure::Stale),
+            (Ok(()), Ok(_)) => Ok(()),
+        }
+    }
+
+    async fn settle(
+        &self,
+        claim: &Claim,
+        result: Result<Result<(), Failure>, Box<dyn std::any::Any + Send>>,
+    ) -> Result<(), Failure> {
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(Failure::Stale)) => {
+                self.catalog.release(claim.chunk, claim.attempt, None).await?;
+            }
+            Ok(Err(Failure::Transient(message))) if claim.attempt < TRIES => {
+                let wait = FIRST_WAIT.saturating_mul(1 << claim.attempt.min(10)).min(LONGEST_WAIT);
+                tracing::warn!(chunk.id = %claim.chunk, attempt = claim.attempt, error = %message, "attempt failed");
+                self.catalog.release(claim.chunk, claim.attempt, Some(wait)).await?;
+            }
+            Ok(Err(Failure::Transient(message) | Failure::Fatal(message))) => {
+                self.catalog.release(claim.chunk, claim.attempt, None).await?;
+                self.catalog.end_job(claim.job, JobState::Failed, Some(message)).await?;
+            }
+            Err(_) => {
+                self.death(claim).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl WorkHandler for Transform {
+    async fn handle(&self, item: WorkItem) {
+        if let Err(failure) = self.work(ChunkId(item.chunk)).await {
+            // The chunk's lease runs out, and it is dispatched again.
+            tracing::warn!(chunk.id = item.chunk, error = %failure, "failed to work on a chunk");
+        }
+        self.changed.notify_waiters();
+    }
+}
