@@ -13,9 +13,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = "../../proto";
     println!("cargo:rerun-if-changed={root}");
     let descriptors = protox::compile(FILES, [root])?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .btree_map(".")
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(descriptors)?;
     Ok(())
 }

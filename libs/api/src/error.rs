@@ -43,17 +43,8 @@ pub struct ServiceError {
 
 impl ServiceError {
     /// An error without a retry delay.
-    pub fn new(
-        kind: ErrorKind,
-        reason: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            kind,
-            reason: reason.into(),
-            message: message.into(),
-            retry_after: None,
-        }
+    pub fn new(kind: ErrorKind, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), message: message.into(), retry_after: None }
     }
 
     /// A bug or a broken dependency.

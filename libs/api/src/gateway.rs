@@ -159,24 +159,14 @@ pub trait Gateway: Send + Sync {
     async fn get_job(&self, job: &str) -> Result<JobProgress, ServiceError>;
 
     /// Jobs, newest first, at most `limit` of them older than `before` (a creation time).
-    async fn list_jobs(
-        &self,
-        limit: u32,
-        before: Option<i64>,
-    ) -> Result<Vec<JobSummary>, ServiceError>;
+    async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError>;
 
     /// A job's progress now, on every change (at most a few a second), and at its end, which ends the stream.
-    async fn watch_job(
-        &self,
-        job: &str,
-    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError>;
+    async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError>;
 
     /// Ends a job. Chunks at work are given up; what was committed stays.
     async fn cancel_job(&self, job: &str) -> Result<(), ServiceError>;
 
     /// A job's rejects.
-    async fn rejects(
-        &self,
-        job: &str,
-    ) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError>;
+    async fn rejects(&self, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError>;
 }

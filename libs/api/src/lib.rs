@@ -9,8 +9,7 @@ mod storage;
 pub use enrichment::{EnrichRequest, Enrichment, KeyBatch};
 pub use error::{ErrorKind, ServiceError};
 pub use gateway::{
-    Accepted, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, SubmitEvent,
-    SubmitRequest, TableRows,
+    Accepted, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, SubmitEvent, SubmitRequest, TableRows,
 };
 pub use storage::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, Storage};
 

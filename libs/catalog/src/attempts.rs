@@ -53,7 +53,7 @@ impl Catalog {
         let expired: Vec<i64> = chunk::Entity::find()
             .select_only()
             .column(chunk::Column::Id)
-            .filter(chunk::Column::Owner.is_not_null())
+            .filter(at_work())
             .filter(chunk::Column::LeaseUntil.lt(now))
             .limit(EXPIRY_LIMIT)
             .into_tuple()
@@ -152,6 +152,11 @@ async fn start(tx: &Write<'_>, mut row: chunk::Model, owner: &str, now: i64, lea
             .await?;
     }
     row.try_into()
+}
+
+/// Chunks that are claimed. A range, because SQLite does not look into the index for what is not null.
+pub(crate) fn at_work() -> Expr {
+    chunk::Column::Owner.gt("")
 }
 
 /// An update that puts chunks (which, is for a filter to say) back to waiting, in a new epoch.

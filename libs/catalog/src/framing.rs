@@ -103,7 +103,8 @@ pub(crate) async fn insert_chunks(
         let mut insert = Insert::many(rows).into_query();
         insert.returning(sea_orm::sea_query::Query::returning().columns([chunk::Column::Seq, chunk::Column::Id]));
         for row in tx.query_all(&insert).await? {
-            added.push(AddedChunk { seq: unsigned(row.try_get_by_index(0)?), chunk: ChunkId(row.try_get_by_index(1)?) });
+            added
+                .push(AddedChunk { seq: unsigned(row.try_get_by_index(0)?), chunk: ChunkId(row.try_get_by_index(1)?) });
         }
     }
     keep_staged(tx, job, pending).await?;

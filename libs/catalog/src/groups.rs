@@ -116,12 +116,18 @@ impl Catalog {
         after: Option<GroupId>,
         limit: u32,
     ) -> Result<Vec<UnpublishedGroup>> {
-        let mut jobs_of_output = Query::select();
-        jobs_of_output.column(job::Column::Id).from(job::Entity).and_where(Expr::col(job::Column::Output).eq(output));
+        let mut job_has_output = Query::select();
+        job_has_output
+            .column(job::Column::Id)
+            .from(job::Entity)
+            .and_where(
+                Expr::col((job::Entity, job::Column::Id)).equals((commit_group::Entity, commit_group::Column::Job)),
+            )
+            .and_where(Expr::col(job::Column::Output).eq(output));
         let groups = commit_group::Entity::find()
             .filter(commit_group::Column::State.eq(GroupState::Committed.as_str()))
             .filter(commit_group::Column::Id.gt(after.map_or(0, |group| group.0)))
-            .filter(commit_group::Column::Job.in_subquery(jobs_of_output))
+            .filter(Expr::exists(job_has_output))
             .order_by_asc(commit_group::Column::Id)
             .limit(u64::from(limit))
             .all(&self.db)
@@ -176,7 +182,8 @@ async fn group_row(tx: &Write<'_>, group: GroupId) -> Result<commit_group::Model
 
 fn group_state(row: &commit_group::Model) -> Result<GroupState> {
     let (id, state) = (row.id, &row.state);
-    GroupState::parse(state).ok_or_else(|| CatalogError::Corrupt(format!("commit group {id} is in the state '{state}'")))
+    GroupState::parse(state)
+        .ok_or_else(|| CatalogError::Corrupt(format!("commit group {id} is in the state '{state}'")))
 }
 
 /// What a group's chunks add up to.
@@ -291,8 +298,8 @@ async fn add_totals(tx: &Write<'_>, job: i64, work: &Work, files: &[File]) -> Re
             total: Set(signed(*n)),
         })
         .collect();
-    let sum = Expr::col((job_total::Entity, job_total::Column::Total))
-        .add(Expr::col(("excluded", job_total::Column::Total)));
+    let sum =
+        Expr::col((job_total::Entity, job_total::Column::Total)).add(Expr::col(("excluded", job_total::Column::Total)));
     let add = OnConflict::columns([job_total::Column::Job, job_total::Column::Kind, job_total::Column::Name])
         .value(job_total::Column::Total, sum)
         .to_owned();

@@ -62,7 +62,8 @@ impl Catalog {
             retries: Set(0),
         };
         let row = row.insert(&**tx).await?;
-        let inputs: Vec<_> = new.inputs.into_iter().zip(0..).map(|(identity, n)| new_input(row.id, n, identity)).collect();
+        let inputs: Vec<_> =
+            new.inputs.into_iter().zip(0..).map(|(identity, n)| new_input(row.id, n, identity)).collect();
         for page in inputs.chunks(PAGE) {
             input::Entity::insert_many(page.to_vec()).exec_without_returning(&**tx).await?;
         }

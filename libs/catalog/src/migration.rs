@@ -139,11 +139,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("job", "job_created", &["created_at"]),
         index("chunk", "chunk_seq", &["job", "seq"]).unique().to_owned(),
         // The outbox in its order; its prefix serves whatever asks for a job's chunks in one state.
-        index(
-            "chunk",
-            "chunk_outbox",
-            &["job", "state", "dispatched_at", "deaths", "origin_seq", "first_record"],
-        ),
+        index("chunk", "chunk_outbox", &["job", "state", "dispatched_at", "deaths", "origin_seq", "first_record"]),
         index("chunk", "chunk_owner", &["owner"]),
         index("chunk", "chunk_group", &["group_id"]),
         index("commit_group", "group_state", &["state"]),

@@ -2,7 +2,7 @@ use forebay_types::{GroupId, GroupState, JobId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::Recovery;
-use crate::attempts::back_to_staged;
+use crate::attempts::{at_work, back_to_staged};
 use crate::catalog::{Catalog, Result};
 use crate::entity::{chunk, commit_group};
 
@@ -17,7 +17,9 @@ impl Catalog {
         let mut recovery = Recovery::default();
         // A process has few open groups, abandons few, and claims no more chunks than it has workers.
         let groups = commit_group::Entity::find()
-            .filter(commit_group::Column::State.is_in([GroupState::Open, GroupState::Abandoned].map(GroupState::as_str)))
+            .filter(
+                commit_group::Column::State.is_in([GroupState::Open, GroupState::Abandoned].map(GroupState::as_str)),
+            )
             .order_by_asc(commit_group::Column::Id)
             .all(&*tx)
             .await?;
@@ -27,15 +29,13 @@ impl Catalog {
             }
             recovery.abandoned.push((GroupId(group.id), JobId(group.job)));
         }
-        let claimed = chunk::Column::Owner.is_not_null();
         if crashed {
-            let rows =
-                chunk::Entity::find().filter(claimed).order_by_asc(chunk::Column::Id).all(&*tx).await?;
+            let rows = chunk::Entity::find().filter(at_work()).order_by_asc(chunk::Column::Id).all(&*tx).await?;
             for row in rows {
                 recovery.claimed.push(row.try_into()?);
             }
         } else {
-            back_to_staged(0).filter(claimed).exec(&*tx).await?;
+            back_to_staged(0).filter(at_work()).exec(&*tx).await?;
         }
         tx.commit().await?;
         Ok(recovery)

@@ -18,8 +18,7 @@ impl Catalog {
         let unneeded = Condition::any()
             .add(staged::Column::Pending.eq(0))
             .add(staged::Column::Job.in_subquery(jobs_in(JobState::Cancelled)));
-        let rows =
-            staged::Entity::find().filter(unneeded).limit(u64::from(limit)).all(&self.db).await?;
+        let rows = staged::Entity::find().filter(unneeded).limit(u64::from(limit)).all(&self.db).await?;
         Ok(rows.into_iter().map(|row| StagedKey { job: JobId(row.job), key: row.key }).collect())
     }
 
@@ -57,7 +56,8 @@ pub(crate) async fn keep_staged(tx: &Write<'_>, job: JobId, pending: Pending) ->
         .map(|(key, n)| staged::ActiveModel { job: Set(job.0), key: Set(key), pending: Set(n) })
         .collect();
     for page in rows.chunks(PAGE) {
-        let sum = Expr::col((staged::Entity, staged::Column::Pending)).add(Expr::col(("excluded", staged::Column::Pending)));
+        let sum =
+            Expr::col((staged::Entity, staged::Column::Pending)).add(Expr::col(("excluded", staged::Column::Pending)));
         let add = OnConflict::columns([staged::Column::Job, staged::Column::Key])
             .value(staged::Column::Pending, sum)
             .to_owned();

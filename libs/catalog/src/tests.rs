@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use forebay_types::{ChunkId, ChunkSource, GroupId, InputIdentity, JobId};
 
-use crate::{
-    AddedChunk, Catalog, Claim, ClaimOutcome, CommitResult, Cursor, File, NewChunk, NewJob, WrittenChunk,
-};
+use crate::{AddedChunk, Catalog, Claim, ClaimOutcome, CommitResult, Cursor, File, NewChunk, NewJob, WrittenChunk};
 
 const LEASE: Duration = Duration::from_secs(60);
 const ME: &str = "worker-1";

@@ -12,6 +12,7 @@ mod file;
 mod read;
 mod row_group;
 mod stats;
+mod tables;
 mod upload;
 
 pub use delta::{DeltaLog, Publication};
@@ -20,3 +21,4 @@ pub use error::LakeError;
 pub use file::{FinishedFile, ParquetFile};
 pub use read::{TableReader, read_file};
 pub use row_group::{EncodedRowGroup, Pages, encode};
+pub use tables::{STAGING_FOLDER, STATE_FOLDER, rejects_place, rejects_schema, table_place};

@@ -1,12 +1,8 @@
 //! The messages and services of `proto/`, generated at build time. Only `forebay-rpc` uses them: wire types never
 //! appear in another crate's signatures.
 
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::all
-)]
+// What is generated follows the generator's style.
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all, clippy::clone_on_ref_ptr)]
 
 macro_rules! package {
     ($($name:ident = $package:literal,)*) => {

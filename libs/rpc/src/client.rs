@@ -12,18 +12,12 @@ use tonic::transport::Endpoint;
 pub use self::enrichment::EnrichmentClient;
 pub use self::gateway::GatewayClient;
 pub use self::storage::StorageClient;
-use crate::limits::{
-    CONNECT_TIMEOUT, CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW,
-};
+use crate::limits::{CONNECT_TIMEOUT, CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW};
 
 /// A channel to `address`, such as `http://storage:7420`; without a scheme it is `http`. It connects when it is first
 /// used, and again after the connection broke, so that services can start in any order. Needs a tokio runtime.
 pub fn connect(address: &str) -> Result<Channel, ServiceError> {
-    let url = if address.contains("://") {
-        address.to_owned()
-    } else {
-        format!("http://{address}")
-    };
+    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url).map_err(|error| {
         ServiceError::invalid(
             "INVALID_ADDRESS",

@@ -30,10 +30,7 @@ pub(crate) enum ProtocolError {
 
 impl ProtocolError {
     pub(crate) fn invalid(field: &'static str, why: impl Into<String>) -> Self {
-        Self::Invalid {
-            field,
-            why: why.into(),
-        }
+        Self::Invalid { field, why: why.into() }
     }
 
     const fn reason(&self) -> &'static str {

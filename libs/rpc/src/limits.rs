@@ -1,7 +1,7 @@
 //! What one connection, one stream and one message may cost.
 //!
 //! Before a service sees anything, a connection can hold [`STREAM_LIMIT`] streams, each with a window of unread bytes
-//! and one message that is being put together: `128 x (512 KiB + 4 MiB)` at worst, `128 x 1.5 MiB` with our own
+//! and one message that is being put together: `128 x (512 KiB + 4 MiB)` at worst, `128 x 2.5 MiB` with our own
 //! clients. The connection's window is the sum of its streams' windows, so that streams that nobody reads never stop
 //! one that is read: attempts that wait for the budget cannot block the attempt that will free it.
 

@@ -26,8 +26,7 @@ use self::enrichment::EnrichmentAdapter;
 use self::gateway::GatewayAdapter;
 use self::storage::StorageAdapter;
 use crate::limits::{
-    CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_LIMIT, STREAM_LIMIT,
-    STREAM_WINDOW,
+    CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_LIMIT, STREAM_LIMIT, STREAM_WINDOW,
 };
 use crate::status::to_status;
 
@@ -52,43 +51,27 @@ impl Services {
     /// Adds a gateway.
     pub fn gateway(self, gateway: Arc<dyn Gateway>) -> Self {
         let service = GatewayServiceServer::new(GatewayAdapter(gateway));
-        let service = service
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT);
-        Self {
-            routes: self.routes.add_service(service),
-        }
+        let service = service.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
+        Self { routes: self.routes.add_service(service) }
     }
 
     /// Adds an enrichment service.
     pub fn enrichment(self, enrichment: Arc<dyn Enrichment>) -> Self {
         let service = EnrichmentServiceServer::new(EnrichmentAdapter(enrichment));
-        let service = service
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT);
-        Self {
-            routes: self.routes.add_service(service),
-        }
+        let service = service.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
+        Self { routes: self.routes.add_service(service) }
     }
 
     /// Adds a storage writer.
     pub fn storage(self, storage: Arc<dyn Storage>) -> Self {
         let service = StorageServiceServer::new(StorageAdapter(storage));
-        let service = service
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT);
-        Self {
-            routes: self.routes.add_service(service),
-        }
+        let service = service.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
+        Self { routes: self.routes.add_service(service) }
     }
 
     /// Answers callers until `shutdown`; then takes no more calls, and returns when the last one has ended. Services
     /// end their long streams themselves; whoever waits decides how long.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        shutdown: CancellationToken,
-    ) -> Result<(), ServiceError> {
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServiceError> {
         Server::builder()
             .max_concurrent_streams(STREAM_LIMIT)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -107,10 +90,7 @@ impl Services {
 
 /// Calls a service. A panic in it is an error of this call; the process and its other calls go on.
 async fn call<T>(call: impl Future<Output = Result<T, ServiceError>>) -> Result<T, Status> {
-    let result = AssertUnwindSafe(call)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(panicked()));
+    let result = AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(panicked()));
     result.map_err(|error| to_status(&error))
 }
 
@@ -119,16 +99,8 @@ fn answers<T: Send + 'static, M: Message + 'static>(
     items: BoxStream<Result<T, ServiceError>>,
     wrap: fn(T) -> M,
 ) -> BoxStream<Result<M, Status>> {
-    let items = AssertUnwindSafe(items)
-        .catch_unwind()
-        .map(|item| item.unwrap_or_else(|_| Err(panicked())));
-    items
-        .map(move |item| {
-            item.map(wrap)
-                .map_err(|error| to_status(&error))
-                .and_then(sendable)
-        })
-        .boxed()
+    let items = AssertUnwindSafe(items).catch_unwind().map(|item| item.unwrap_or_else(|_| Err(panicked())));
+    items.map(move |item| item.map(wrap).map_err(|error| to_status(&error)).and_then(sendable)).boxed()
 }
 
 fn panicked() -> ServiceError {
@@ -140,7 +112,6 @@ fn sendable<M: Message>(answer: M) -> Result<M, Status> {
     if size <= MESSAGE_LIMIT {
         return Ok(answer);
     }
-    let message =
-        format!("an answer of {size} bytes cannot be sent: the limit is {MESSAGE_LIMIT} bytes");
+    let message = format!("an answer of {size} bytes cannot be sent: the limit is {MESSAGE_LIMIT} bytes");
     Err(to_status(&ServiceError::internal(message)))
 }

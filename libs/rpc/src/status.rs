@@ -55,9 +55,7 @@ const fn kind_of(code: Code, refused: bool) -> (ErrorKind, &'static str) {
         Code::Unimplemented => (ErrorKind::FailedPrecondition, "UNIMPLEMENTED"),
         Code::ResourceExhausted => (ErrorKind::QuotaExceeded, "RESOURCE_EXHAUSTED"),
         Code::Unavailable if refused => (ErrorKind::Overloaded, "UNAVAILABLE"),
-        Code::Unavailable | Code::Unknown | Code::Aborted => {
-            (ErrorKind::Unreachable, "UNREACHABLE")
-        }
+        Code::Unavailable | Code::Unknown | Code::Aborted => (ErrorKind::Unreachable, "UNREACHABLE"),
         Code::DeadlineExceeded => (ErrorKind::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         Code::Cancelled => (ErrorKind::Cancelled, "CANCELLED"),
         Code::Internal | Code::DataLoss | Code::Ok => (ErrorKind::Internal, "INTERNAL"),
@@ -70,16 +68,11 @@ pub(crate) fn to_status(error: &ServiceError) -> Status {
     if error.kind == ErrorKind::Unreachable {
         metadata.insert(OUTCOME.to_owned(), UNKNOWN.to_owned());
     }
-    let mut details =
-        ErrorDetails::with_error_info(cut(&error.reason, ERROR_LIMIT), DOMAIN, metadata);
+    let mut details = ErrorDetails::with_error_info(cut(&error.reason, ERROR_LIMIT), DOMAIN, metadata);
     if error.retry_after.is_some() {
         details.set_retry_info(error.retry_after);
     }
-    Status::with_error_details(
-        code_of(error.kind),
-        cut(&error.message, ERROR_LIMIT),
-        details,
-    )
+    Status::with_error_details(code_of(error.kind), cut(&error.message, ERROR_LIMIT), details)
 }
 
 /// An error as a caller receives it from a service, or from the way to it.
@@ -89,17 +82,11 @@ pub(crate) fn from_status(status: &Status) -> ServiceError {
     if info.is_none() && status.source().is_some() && is_transport(status.code()) {
         return ServiceError::new(ErrorKind::Unreachable, "UNREACHABLE", chain(status));
     }
-    let unknown = info.is_some_and(|info| {
-        info.metadata
-            .get(OUTCOME)
-            .is_some_and(|outcome| outcome == UNKNOWN)
-    });
+    let unknown = info.is_some_and(|info| info.metadata.get(OUTCOME).is_some_and(|outcome| outcome == UNKNOWN));
     let (kind, default_reason) = kind_of(status.code(), info.is_some() && !unknown);
     ServiceError {
         kind,
-        reason: info.map_or(Cow::Borrowed(default_reason), |info| {
-            Cow::Owned(info.reason.clone())
-        }),
+        reason: info.map_or(Cow::Borrowed(default_reason), |info| Cow::Owned(info.reason.clone())),
         message: status.message().to_owned(),
         retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
     }
@@ -160,11 +147,7 @@ pub(crate) fn to_failure(error: &ServiceError) -> Failure {
 
 /// A caller's error as a service finds it in the request stream.
 pub(crate) fn from_failure(failure: Failure) -> ServiceError {
-    from_status(&Status::with_details(
-        Code::from_i32(failure.code),
-        failure.message,
-        failure.details,
-    ))
+    from_status(&Status::with_details(Code::from_i32(failure.code), failure.message, failure.details))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Reason;
+
 /// A chunk: a contiguous run of a job's records, the unit of staging, queueing, retry and commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -53,12 +55,17 @@ pub enum ChunkSource {
         /// Bytes of the copy before the first record (more than zero in a part of a split chunk).
         skip: u64,
     },
-    /// One record longer than the record limit. It is never held: it only becomes a reject.
-    Oversize {
+    /// One record that can't even be read: longer than the record limit, or behind the break of a broken array.
+    /// It is never held: it only becomes a reject.
+    Reject {
         /// Offset of its first byte.
         start: u64,
         /// Offset just past it.
         end: u64,
+        /// Why.
+        reason: Reason,
+        /// What is wrong.
+        message: String,
     },
 }
 
@@ -68,7 +75,7 @@ impl ChunkSource {
         let (Self::Range { start, end }
         | Self::Rows { start, end }
         | Self::Staged { start, end, .. }
-        | Self::Oversize { start, end }) = self;
+        | Self::Reject { start, end, .. }) = self;
         end - start
     }
 }

@@ -1,1 +1,16 @@
-//! forebay-gateway
+//! The gateway: the only door for clients. It cuts input into chunks at record boundaries without parsing it, makes
+//! them durable, hands them to the queue from the catalog's outbox, and tells how jobs go.
+
+mod arrow_input;
+mod chunker;
+mod cutter;
+mod dispatch;
+mod error;
+mod framing;
+mod job;
+mod parquet_input;
+mod sample;
+mod service;
+
+pub use dispatch::{Dispatch, Dispatcher};
+pub use service::{Gateway, GatewayConfig, list_rejects};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use forebay_api::AttemptHeader;
 use forebay_budget::Pool;
-use forebay_catalog::{CommitResult, File};
+use forebay_catalog::File;
 use forebay_lake::{EncodedRowGroup, Encoding, FinishedFile, Pages, ParquetFile, encode};
 use forebay_objects::Place;
 use forebay_types::{ChunkId, GroupId};
@@ -149,13 +149,9 @@ impl Group {
         self.tables.iter().map(|(name, table)| (name.clone(), Arc::clone(&table.file))).collect()
     }
 
-    /// Commits the finished files in the catalog.
-    pub(crate) async fn commit(
-        &self,
-        catalog: &forebay_catalog::Catalog,
-        files: &[File],
-    ) -> Result<CommitResult, Failure> {
-        Ok(catalog.commit_group(self.id, files, &self.chunks).await?)
+    /// The attempts that are in it.
+    pub(crate) fn chunks(&self) -> &[(ChunkId, u32)] {
+        &self.chunks
     }
 
     /// Gives the group up: its tasks end, its uploads are aborted, its files deleted.
@@ -179,7 +175,7 @@ pub(crate) async fn remove_files(
     tables: &[String],
 ) -> Result<(), Failure> {
     for table in tables {
-        crate::tables::table_place(output, table)?.remove(&format!("{prefix}-{group}.parquet")).await?;
+        forebay_lake::table_place(output, table)?.remove(&format!("{prefix}-{group}.parquet")).await?;
     }
     Ok(())
 }
@@ -220,7 +216,7 @@ impl FileWriter {
     async fn append(&self, group: EncodedRowGroup) -> Result<(), Failure> {
         let mut file = self.file.lock().await;
         if file.is_none() {
-            let place = crate::tables::table_place(&self.context.output, &self.table)?;
+            let place = forebay_lake::table_place(&self.context.output, &self.table)?;
             let encoding = group.encoding().clone();
             *file = Some(ParquetFile::create(&place, self.name.clone(), encoding, self.context.part_bytes)?);
         }

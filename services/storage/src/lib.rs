@@ -9,7 +9,5 @@ mod attempt;
 mod error;
 mod group;
 mod service;
-mod tables;
 
 pub use service::{Storage, StorageConfig};
-pub use tables::{STAGING_FOLDER, STATE_FOLDER, rejects_place, table_place};

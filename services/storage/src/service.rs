@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use forebay_api::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, BoxStream, ErrorKind, ServiceError};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, CommitResult, WrittenChunk};
-use forebay_lake::{DeltaLog, Publication};
+use forebay_lake::{DeltaLog, Publication, table_place};
 use forebay_objects::Place;
 use forebay_types::{GroupId, JobId};
 use futures::StreamExt;
@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::AttemptBuffer;
 use crate::error::Failure;
 use crate::group::{Group, GroupContext, remove_files};
-use crate::tables::table_place;
 
 /// How often the writer looks for groups that are old.
 const TICK: Duration = Duration::from_millis(100);
@@ -42,7 +41,7 @@ pub struct StorageConfig {
 /// The storage writer, in this process.
 #[derive(Debug)]
 pub struct Storage {
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     budget: Budget,
     held: Pool,
     encoding: Pool,
@@ -65,7 +64,7 @@ struct JobWriter {
 
 impl Storage {
     /// A writer over a catalog. `held` is the budget of rows that wait, `encoding` that of encoding itself.
-    pub fn new(catalog: Catalog, budget: Budget, held: Pool, encoding: Pool, config: StorageConfig) -> Self {
+    pub fn new(catalog: Arc<Catalog>, budget: Budget, held: Pool, encoding: Pool, config: StorageConfig) -> Self {
         let encoders = Arc::new(Semaphore::new(config.encoders));
         Self { catalog, budget, held, encoding, encoders, config, jobs: Mutex::new(HashMap::new()) }
     }
@@ -228,7 +227,10 @@ impl Storage {
         let mut logs = job.closing.lock().await;
         let Some(mut group) = job.open.lock().await.take() else { return Ok(()) };
         let committed = match group.finish().await {
-            Ok(files) => group.commit(&self.catalog, &files).await,
+            Ok(files) => {
+                let (id, chunks) = (group.id, group.chunks().to_vec());
+                self.catalog.commit_group(id, &files, &chunks).await.map_err(Failure::from)
+            }
             Err(failure) => Err(failure),
         };
         match committed {

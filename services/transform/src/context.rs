@@ -23,7 +23,6 @@ pub(crate) struct JobContext {
 #[derive(Clone, Debug)]
 pub(crate) struct InputContext {
     pub(crate) identity: InputIdentity,
-    pub(crate) content: Content,
     /// How its text is read; none for a columnar input.
     pub(crate) dialect: Option<Dialect>,
 }
@@ -63,6 +62,6 @@ impl JobContext {
             }
             Content::Parquet | Content::ArrowFile | Content::ArrowStream => None,
         };
-        Ok(InputContext { identity: input.identity, content: info.content, dialect })
+        Ok(InputContext { identity: input.identity, dialect })
     }
 }

@@ -27,7 +27,13 @@ impl From<StoreError> for Failure {
 
 impl From<CatalogError> for Failure {
     fn from(error: CatalogError) -> Self {
-        Self::Transient(error.to_string())
+        let message = error.to_string();
+        if message.contains("disk is full") {
+            return Self::Fatal(format!(
+                "{message}: no space left for the catalog; free some and run the same command again, it resumes"
+            ));
+        }
+        Self::Transient(message)
     }
 }
 

@@ -11,6 +11,5 @@ mod source;
 mod split;
 mod worker;
 
-pub use rejects::rejects_schema;
 
 pub use worker::{Transform, TransformConfig};

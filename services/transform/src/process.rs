@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
+use forebay_budget::{Pool, Reservation};
 use forebay_api::{AttemptItem, AttemptOutcome, ServiceError};
 use forebay_catalog::Claim;
 use forebay_decode::{ColumnarMismatch, Decoded, Decoder, Dialect, Position};
-use forebay_objects::{Content, Input};
+use forebay_objects::{FRAME_BYTES, Input};
 use forebay_recipe::OnError;
 use forebay_steps::ChunkTable;
 use forebay_types::{ChunkSource, REJECTS_TABLE, Reject};
@@ -32,6 +33,8 @@ pub(crate) struct Attempt {
     pub(crate) claim: Claim,
     /// As many chunks are decoded at a time as this has permits.
     pub(crate) cpu: Arc<Semaphore>,
+    /// Budget of one record that is larger than a frame.
+    pub(crate) large: Pool,
     /// Bytes for the operators of SQL steps.
     pub(crate) sql_memory: usize,
     pub(crate) items: mpsc::Sender<Result<AttemptItem, ServiceError>>,
@@ -48,12 +51,11 @@ impl Attempt {
             quarantine::reject_all(&mut self).await?;
         } else {
             match (&self.claim.source, self.input.dialect.clone()) {
-                (ChunkSource::Oversize { start, end }, _) => {
-                    let limit = self.job.prepared.recipe.source.record_limit;
+                (ChunkSource::Reject { start, end, reason, message }, _) => {
                     let reject = Reject {
-                        reason: forebay_types::Reason::TooLarge,
+                        reason: *reason,
                         path: String::new(),
-                        message: format!("the record has {} bytes, the limit is {limit}", end - start),
+                        message: message.clone(),
                         record: self.claim.first_record + 1,
                         offset: *start,
                         length: end - start,
@@ -82,7 +84,15 @@ impl Attempt {
         let mut decoder = Decoder::new(layout, depth, at);
         let mut buffer = Vec::new();
         let mut more = true;
+        let mut large: Option<Reservation> = None;
         while more {
+            if buffer.len() > FRAME_BYTES && large.is_none() {
+                // Part of a record that is longer than a frame: one attempt at a time may hold such a one.
+                let all = self.large.capacity();
+                large = Some(self.large.reserve(all).await.map_err(|error| Failure::Fatal(error.to_string()))?);
+            } else if buffer.len() <= FRAME_BYTES {
+                large = None;
+            }
             let read = Instant::now();
             more = reader.read(&mut buffer).await?;
             self.spent("read", read);
@@ -111,7 +121,7 @@ impl Attempt {
 
     async fn columnar(&mut self) -> Result<(), Failure> {
         let ChunkSource::Rows { start, end } = self.claim.source else {
-            return Err(Failure::Fatal("the chunk has no rows".to_owned()));
+            return self.staged_batches().await;
         };
         let input = Input::reopen(&self.input.identity).await?;
         let uri = self.input.identity.uri.clone();
@@ -119,9 +129,6 @@ impl Attempt {
         let Some((store, path)) = input.object() else {
             return Err(Failure::Fatal("a columnar input must be a file".to_owned()));
         };
-        if self.input.content != Content::Parquet {
-            return Err(Failure::Fatal("rows of an Arrow file are staged".to_owned()));
-        }
         #[expect(deprecated, reason = "as above")]
         let reader = ParquetObjectReader::new(Arc::clone(store), path.clone());
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(unreadable)?;
@@ -158,6 +165,27 @@ impl Attempt {
         let read = decoder.position().offset - start;
         if read != end - start {
             return Err(Failure::Fatal(format!("{uri} ends after {read} of the chunk's {} rows", end - start)));
+        }
+        Ok(())
+    }
+
+    /// A staged chunk of an Arrow input: a stream of its own.
+    async fn staged_batches(&mut self) -> Result<(), Failure> {
+        let mut reader = ChunkReader::open(&self.claim, &self.input.identity, &self.job.staging).await?;
+        let mut raw = Vec::new();
+        while reader.read(&mut raw).await? {}
+        let uri = &self.input.identity.uri;
+        let unreadable = |error: arrow_schema::ArrowError| Failure::Fatal(format!("{uri}: {error}"));
+        let stream = arrow_ipc::reader::StreamReader::try_new(raw.as_slice(), None).map_err(unreadable)?;
+        ColumnarMismatch::check(&self.job.prepared.layout, &stream.schema())
+            .map_err(|error| Failure::Fatal(format!("{uri}: {error}")))?;
+        let first = self.claim.first_record;
+        let layout = Arc::clone(&self.job.prepared.layout);
+        let mut decoder = Decoder::new(layout, 0, Position { record: first + 1, offset: first });
+        let batches: Vec<_> = stream.collect::<Result<_, _>>().map_err(unreadable)?;
+        for batch in batches {
+            let decoded = decoder.decode_batch(&batch)?;
+            self.take(decoded).await?;
         }
         Ok(())
     }

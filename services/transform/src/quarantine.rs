@@ -17,7 +17,7 @@ pub(crate) async fn reject_all(attempt: &mut Attempt) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let (ChunkSource::Range { start, .. } | ChunkSource::Staged { start, .. } | ChunkSource::Oversize { start, .. }) =
+    let (ChunkSource::Range { start, .. } | ChunkSource::Staged { start, .. } | ChunkSource::Reject { start, .. }) =
         attempt.claim.source
     else {
         return Ok(());

@@ -1,25 +1,9 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::ArrowError;
+use forebay_lake::rejects_schema;
 use forebay_types::Reject;
-
-/// Columns of the table of rejects.
-pub fn rejects_schema() -> SchemaRef {
-    let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    let number = |name: &str| Field::new(name, DataType::Int64, true);
-    Arc::new(Schema::new(vec![
-        text("job"),
-        text("input"),
-        number("record"),
-        number("offset"),
-        number("length"),
-        text("reason"),
-        text("path"),
-        text("message"),
-        Field::new("raw", DataType::Binary, true),
-    ]))
-}
 
 /// Rejects as rows.
 pub(crate) fn rejects_batch(job: &str, input: &str, rejects: &[Reject]) -> Result<RecordBatch, ArrowError> {

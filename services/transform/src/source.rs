@@ -24,7 +24,7 @@ enum From {
 impl ChunkReader {
     pub(crate) async fn open(claim: &Claim, identity: &InputIdentity, staging: &Staging) -> Result<Self, Failure> {
         let from = match &claim.source {
-            ChunkSource::Range { start, end } | ChunkSource::Oversize { start, end } => {
+            ChunkSource::Range { start, end } | ChunkSource::Reject { start, end, .. } => {
                 let input = Input::reopen(identity).await?;
                 From::Input { input, at: *start, end: *end, ahead: None }
             }

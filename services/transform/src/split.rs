@@ -21,7 +21,7 @@ pub(crate) async fn halves_of(
     }
     let middle = claim.records / 2;
     match &claim.source {
-        ChunkSource::Oversize { .. } => Ok(None),
+        ChunkSource::Reject { .. } => Ok(None),
         ChunkSource::Rows { start, end } => {
             let split = start + (end - start) / 2;
             let part = |start: u64, end: u64| NewChunk {

@@ -58,10 +58,13 @@ pub struct TransformConfig {
 
 /// A transform worker: the handler of the queue's messages.
 pub struct Transform {
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     storage: Arc<dyn Storage>,
     budget: Budget,
     chunks: Pool,
+    /// Budget of one record that is larger than a frame: its attempt has all of it.
+    large: Pool,
+    broken: std::sync::OnceLock<String>,
     cpu: Arc<Semaphore>,
     config: TransformConfig,
     jobs: Mutex<HashMap<JobId, Arc<JobContext>>>,
@@ -78,19 +81,28 @@ impl std::fmt::Debug for Transform {
 }
 
 impl Transform {
-    /// A worker over a catalog and a storage writer. `chunks` is the budget of chunks in work.
+    /// A worker over a catalog and a storage writer. `chunks` is the budget of chunks in work, `large` that of one
+    /// record larger than a frame.
+    #[expect(clippy::too_many_arguments, reason = "each is a dependency, wired in one place")]
     pub fn new(
-        catalog: Catalog,
+        catalog: Arc<Catalog>,
         storage: Arc<dyn Storage>,
         budget: Budget,
         chunks: Pool,
+        large: Pool,
         config: TransformConfig,
         changed: Arc<Notify>,
         stop: CancellationToken,
     ) -> Self {
         let cpu = Arc::new(Semaphore::new(config.workers));
         let (jobs, at_work) = (Mutex::new(HashMap::new()), AtomicUsize::new(0));
-        Self { catalog, storage, budget, chunks, cpu, config, jobs, at_work, changed, stop }
+        let broken = std::sync::OnceLock::new();
+        Self { catalog, storage, budget, chunks, large, broken, cpu, config, jobs, at_work, changed, stop }
+    }
+
+    /// An error that could not be told the catalog, because it is the catalog that fails.
+    pub fn broken(&self) -> Option<String> {
+        self.broken.get().cloned()
     }
 
     /// Chunks in work now.
@@ -179,6 +191,7 @@ impl Transform {
             input,
             claim: claim.clone(),
             cpu: Arc::clone(&self.cpu),
+            large: self.large.clone(),
             sql_memory: self.config.sql_memory,
             items: sender,
             outcome: AttemptOutcome { stages: BTreeMap::new(), ..AttemptOutcome::default() },
@@ -231,9 +244,13 @@ impl Transform {
 #[async_trait]
 impl WorkHandler for Transform {
     async fn handle(&self, item: WorkItem) {
-        if let Err(failure) = self.work(ChunkId(item.chunk)).await {
+        if let Err(failure) = self.work(item.chunk).await {
             // The chunk's lease runs out, and it is dispatched again.
-            tracing::warn!(chunk.id = item.chunk, error = %failure, "failed to work on a chunk");
+            tracing::warn!(chunk.id = %item.chunk, error = %failure, "failed to work on a chunk");
+            if matches!(failure, Failure::Fatal(_)) {
+                // The first one is the cause.
+                drop(self.broken.set(failure.to_string()));
+            }
         }
         self.changed.notify_waiters();
     }

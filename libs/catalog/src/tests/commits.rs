@@ -125,7 +125,7 @@ async fn nothing_is_written_or_committed_after_the_jobs_end() {
 async fn staging_of_a_cancelled_job_is_given_up() {
     let catalog = empty().await;
     let job = open(&catalog, "a").await;
-    let source = ChunkSource::Staged { key: "k".to_owned(), start: 0, end: 40, skip: 0, take: 4 };
+    let source = ChunkSource::Staged { key: "k".to_owned(), start: 0, end: 40, skip: 0 };
     let chunk = NewChunk { source, ..super::chunk(0, 4) };
     catalog.add_chunks(job, &[chunk], cursor(4, true)).await.unwrap();
     assert!(catalog.staged_keys_to_delete(10).await.unwrap().is_empty());

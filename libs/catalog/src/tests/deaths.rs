@@ -112,7 +112,7 @@ async fn a_staged_object_is_kept_until_both_halves_are_committed() {
     let catalog = empty().await;
     let job = open(&catalog, "a").await;
     let part = |first_record: u64, take: u64, skip: u64| {
-        let source = ChunkSource::Staged { key: "k".to_owned(), start: 0, end: 80, skip, take };
+        let source = ChunkSource::Staged { key: "k".to_owned(), start: 0, end: 80, skip };
         NewChunk { source, ..chunk(first_record, take) }
     };
     let id = catalog.add_chunks(job, &[part(0, 8, 0)], cursor(8, true)).await.unwrap()[0].chunk;

@@ -16,7 +16,7 @@ async fn after_a_crash_open_groups_are_abandoned_and_chunks_at_work_handed_over(
 
     let recovery = catalog.recover(true).await.unwrap();
     assert_eq!(recovery.abandoned, [(open_group, job)]);
-    assert_eq!(recovery.claimed, [victim.clone()]);
+    assert_eq!(recovery.claimed, std::slice::from_ref(&victim));
     assert_eq!(recovery.unwritten, 1);
     assert_eq!((count(&catalog, job, "staged").await, count(&catalog, job, "claimed").await), (2, 1));
     // The one that recovers may die too: what is not done yet is found again.

@@ -29,13 +29,7 @@ impl<M: RequestPart> Outbound<M> {
     /// The token is cancelled when the stream is dropped: all of it is sent, or nobody wants it.
     fn new(parts: BoxStream<Result<M, ServiceError>>) -> (Self, CancellationToken) {
         let sent = CancellationToken::new();
-        (
-            Self {
-                parts: Some(parts),
-                _sending: sent.clone().drop_guard(),
-            },
-            sent,
-        )
+        (Self { parts: Some(parts), _sending: sent.clone().drop_guard() }, sent)
     }
 
     fn fail(&mut self, error: &ServiceError) -> Poll<Option<M>> {
@@ -88,9 +82,7 @@ pub(super) async fn upload<M: RequestPart, A>(
     call: impl AsyncFnOnce(Request<Outbound<M>>) -> Result<Response<A>, Status>,
 ) -> Result<A, ServiceError> {
     let (outbound, _) = Outbound::new(parts);
-    let response = call(Request::new(outbound))
-        .await
-        .map_err(|status| from_status(&status))?;
+    let response = call(Request::new(outbound)).await.map_err(|status| from_status(&status))?;
     Ok(response.into_inner())
 }
 
@@ -102,10 +94,7 @@ pub(super) fn answers<A: Send + 'static, T: Send + 'static>(
     answers.map(move |answer| read_answer(answer, read)).boxed()
 }
 
-fn read_answer<A, T>(
-    answer: Result<A, Status>,
-    read: fn(A) -> Result<T, ProtocolError>,
-) -> Result<T, ServiceError> {
+fn read_answer<A, T>(answer: Result<A, Status>, read: fn(A) -> Result<T, ProtocolError>) -> Result<T, ServiceError> {
     read(answer.map_err(|status| from_status(&status))?).map_err(ProtocolError::in_answer)
 }
 
@@ -121,15 +110,8 @@ pub(super) async fn exchange<M: RequestPart, A: Send + 'static, T: Send + 'stati
     let response = call(request).await.map_err(|status| from_status(&status))?;
     let (sink, source) = mpsc::channel(1);
     // It ends with the call, or when the answers are dropped; nobody needs to wait for it.
-    drop(tokio::spawn(relay(
-        response.into_inner(),
-        sink,
-        abort,
-        sent,
-    )));
-    let answers = stream::unfold(source, |mut source| async move {
-        Some((source.recv().await?, source))
-    });
+    drop(tokio::spawn(relay(response.into_inner(), sink, abort, sent)));
+    let answers = stream::unfold(source, |mut source| async move { Some((source.recv().await?, source)) });
     Ok(answers.map(move |answer| read_answer(answer, read)).boxed())
 }
 

@@ -1,9 +1,6 @@
 use async_trait::async_trait;
 use bytes::Bytes;
-use forebay_api::{
-    BoxStream, Gateway, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent,
-    SubmitRequest,
-};
+use forebay_api::{BoxStream, Gateway, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest};
 use forebay_proto::common::v1::Failure;
 use forebay_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use forebay_proto::gateway::v1::{self as wire, submit_request::Part};
@@ -23,19 +20,13 @@ impl GatewayClient {
     /// A client over `channel`.
     pub fn new(channel: Channel) -> Self {
         let client = GatewayServiceClient::new(channel);
-        Self(
-            client
-                .max_decoding_message_size(MESSAGE_LIMIT)
-                .max_encoding_message_size(MESSAGE_LIMIT),
-        )
+        Self(client.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
     }
 }
 
 impl RequestPart for wire::SubmitRequest {
     fn failure(failure: Failure) -> Self {
-        Self {
-            part: Some(Part::Failure(failure)),
-        }
+        Self { part: Some(Part::Failure(failure)) }
     }
 }
 
@@ -44,26 +35,16 @@ fn submission(
     request: SubmitRequest,
     frames: BoxStream<Result<Bytes, ServiceError>>,
 ) -> BoxStream<Result<wire::SubmitRequest, ServiceError>> {
-    let frames = if request.inputs.is_empty() {
-        frames
-    } else {
-        stream::empty().boxed()
-    };
+    let frames = if request.inputs.is_empty() { frames } else { stream::empty().boxed() };
     let header = stream::once(async { Ok(Part::Header(request.to_wire())) });
-    let frames = frames
-        .map_ok(|frame| stream::iter(pieces(frame).map(Ok)))
-        .try_flatten();
+    let frames = frames.map_ok(|frame| stream::iter(pieces(frame).map(Ok))).try_flatten();
     let end = stream::once(async { Ok(Part::End(wire::SubmitEnd {})) });
     let parts = header.chain(frames.map_ok(Part::Frame)).chain(end);
-    parts
-        .map_ok(|part| wire::SubmitRequest { part: Some(part) })
-        .boxed()
+    parts.map_ok(|part| wire::SubmitRequest { part: Some(part) }).boxed()
 }
 
 fn pieces(mut frame: Bytes) -> impl Iterator<Item = Bytes> {
-    std::iter::from_fn(move || {
-        (!frame.is_empty()).then(|| frame.split_to(frame.len().min(FRAME_LIMIT)))
-    })
+    std::iter::from_fn(move || (!frame.is_empty()).then(|| frame.split_to(frame.len().min(FRAME_LIMIT))))
 }
 
 #[async_trait]
@@ -74,93 +55,39 @@ impl Gateway for GatewayClient {
         frames: BoxStream<Result<Bytes, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError> {
         let mut client = self.0.clone();
-        exchange(
-            submission(request, frames),
-            async move |request| client.submit(request).await,
-            SubmitEvent::from_wire,
-        )
-        .await
+        exchange(submission(request, frames), async move |request| client.submit(request).await, SubmitEvent::from_wire)
+            .await
     }
 
     async fn get_job(&self, job: &str) -> Result<JobProgress, ServiceError> {
-        let request = request(wire::GetJobRequest {
-            job: job.to_owned(),
-        })?;
-        let response = self
-            .0
-            .clone()
-            .get_job(request)
-            .await
-            .map_err(|status| from_status(&status))?;
+        let request = request(wire::GetJobRequest { job: job.to_owned() })?;
+        let response = self.0.clone().get_job(request).await.map_err(|status| from_status(&status))?;
         JobProgress::from_wire(response.into_inner().progress).map_err(ProtocolError::in_answer)
     }
 
-    async fn list_jobs(
-        &self,
-        limit: u32,
-        before: Option<i64>,
-    ) -> Result<Vec<JobSummary>, ServiceError> {
+    async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
         let request = request(wire::ListJobsRequest { limit, before })?;
-        let response = self
-            .0
-            .clone()
-            .list_jobs(request)
-            .await
-            .map_err(|status| from_status(&status))?;
-        let jobs = answers(response.into_inner(), |response| {
-            JobSummary::from_wire(response.job)
-        });
+        let response = self.0.clone().list_jobs(request).await.map_err(|status| from_status(&status))?;
+        let jobs = answers(response.into_inner(), |response| JobSummary::from_wire(response.job));
         // Bounded by the caller's limit, whatever the other side sends.
-        jobs.take(limit.try_into().unwrap_or(usize::MAX))
-            .try_collect()
-            .await
+        jobs.take(limit.try_into().unwrap_or(usize::MAX)).try_collect().await
     }
 
-    async fn watch_job(
-        &self,
-        job: &str,
-    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
-        let request = request(wire::WatchJobRequest {
-            job: job.to_owned(),
-        })?;
-        let response = self
-            .0
-            .clone()
-            .watch_job(request)
-            .await
-            .map_err(|status| from_status(&status))?;
-        Ok(answers(response.into_inner(), |response| {
-            JobProgress::from_wire(response.progress)
-        }))
+    async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+        let request = request(wire::WatchJobRequest { job: job.to_owned() })?;
+        let response = self.0.clone().watch_job(request).await.map_err(|status| from_status(&status))?;
+        Ok(answers(response.into_inner(), |response| JobProgress::from_wire(response.progress)))
     }
 
     async fn cancel_job(&self, job: &str) -> Result<(), ServiceError> {
-        let request = request(wire::CancelJobRequest {
-            job: job.to_owned(),
-        })?;
-        self.0
-            .clone()
-            .cancel_job(request)
-            .await
-            .map_err(|status| from_status(&status))?;
+        let request = request(wire::CancelJobRequest { job: job.to_owned() })?;
+        self.0.clone().cancel_job(request).await.map_err(|status| from_status(&status))?;
         Ok(())
     }
 
-    async fn rejects(
-        &self,
-        job: &str,
-    ) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
-        let request = request(wire::RejectsRequest {
-            job: job.to_owned(),
-        })?;
-        let response = self
-            .0
-            .clone()
-            .rejects(request)
-            .await
-            .map_err(|status| from_status(&status))?;
-        Ok(answers(response.into_inner(), |response| {
-            RejectRow::from_wire(response.reject)
-        }))
+    async fn rejects(&self, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+        let request = request(wire::RejectsRequest { job: job.to_owned() })?;
+        let response = self.0.clone().rejects(request).await.map_err(|status| from_status(&status))?;
+        Ok(answers(response.into_inner(), |response| RejectRow::from_wire(response.reject)))
     }
 }

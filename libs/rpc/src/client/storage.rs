@@ -23,19 +23,13 @@ impl StorageClient {
     /// A client over `channel`.
     pub fn new(channel: Channel) -> Self {
         let client = StorageServiceClient::new(channel);
-        Self(
-            client
-                .max_decoding_message_size(MESSAGE_LIMIT)
-                .max_encoding_message_size(MESSAGE_LIMIT),
-        )
+        Self(client.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
     }
 }
 
 impl RequestPart for wire::WriteAttemptRequest {
     fn failure(failure: Failure) -> Self {
-        Self {
-            part: Some(Part::Failure(failure)),
-        }
+        Self { part: Some(Part::Failure(failure)) }
     }
 }
 
@@ -50,25 +44,15 @@ impl Storage for StorageClient {
         let parts = stream::try_unfold(AttemptEncoder::new(items), |mut encoder| async move {
             Ok(encoder.next().await?.map(|part| (part, encoder)))
         });
-        let parts = header
-            .chain(parts)
-            .map_ok(|part| wire::WriteAttemptRequest { part: Some(part) })
-            .boxed();
+        let parts = header.chain(parts).map_ok(|part| wire::WriteAttemptRequest { part: Some(part) }).boxed();
         let mut client = self.0.clone();
-        let response = upload(parts, async move |request| {
-            client.write_attempt(request).await
-        })
-        .await?;
+        let response = upload(parts, async move |request| client.write_attempt(request).await).await?;
         AttemptReceipt::from_wire(response).map_err(ProtocolError::in_answer)
     }
 
     async fn flush(&self, job: JobId) -> Result<(), ServiceError> {
         let request = request(wire::FlushRequest { job: job.0 })?;
-        self.0
-            .clone()
-            .flush(request)
-            .await
-            .map_err(|status| from_status(&status))?;
+        self.0.clone().flush(request).await.map_err(|status| from_status(&status))?;
         Ok(())
     }
 }
@@ -85,13 +69,7 @@ struct AttemptEncoder {
 
 impl AttemptEncoder {
     fn new(items: BoxStream<Result<AttemptItem, ServiceError>>) -> Self {
-        Self {
-            items,
-            tables: HashMap::new(),
-            slices: None,
-            ready: VecDeque::new(),
-            is_done: false,
-        }
+        Self { items, tables: HashMap::new(), slices: None, ready: VecDeque::new(), is_done: false }
     }
 
     async fn next(&mut self) -> Result<Option<Part>, ServiceError> {
@@ -110,9 +88,7 @@ impl AttemptEncoder {
                 return Ok(None);
             }
             match self.items.next().await.transpose()? {
-                Some(AttemptItem::Batch { table, batch }) => {
-                    self.slices = Some((table, Box::new(slices(batch))))
-                }
+                Some(AttemptItem::Batch { table, batch }) => self.slices = Some((table, Box::new(slices(batch)))),
                 Some(AttemptItem::Done(outcome)) => {
                     self.is_done = true;
                     return Ok(Some(Part::Outcome(outcome.to_wire())));
@@ -124,17 +100,12 @@ impl AttemptEncoder {
 
     fn encode(&mut self, table: &str, slice: &RecordBatch) -> Result<(), ServiceError> {
         if !self.tables.contains_key(table) {
-            self.tables
-                .insert(table.to_owned(), BatchEncoder::default());
+            self.tables.insert(table.to_owned(), BatchEncoder::default());
         }
         if let Some(encoder) = self.tables.get_mut(table) {
             let parts = encoder.encode(slice)?.into_iter();
-            self.ready.extend(parts.map(|part| {
-                Part::Rows(wire::TablePart {
-                    table: table.to_owned(),
-                    part: Some(part),
-                })
-            }));
+            self.ready
+                .extend(parts.map(|part| Part::Rows(wire::TablePart { table: table.to_owned(), part: Some(part) })));
         }
         Ok(())
     }

@@ -1,7 +1,4 @@
-use forebay_api::{
-    Accepted, JobProgress, JobSummary, RecipeSource, RejectRow, SubmitEvent, SubmitRequest,
-    TableRows,
-};
+use forebay_api::{Accepted, JobProgress, JobSummary, RecipeSource, RejectRow, SubmitEvent, SubmitRequest, TableRows};
 use forebay_proto::gateway::v1 as wire;
 use forebay_types::{ChunkId, JobState};
 
@@ -36,10 +33,9 @@ impl FromWire for SubmitRequest {
     fn from_wire(header: Self::Wire) -> Result<Self, ProtocolError> {
         let recipe = match required(header.recipe, "recipe")? {
             wire::submit_header::Recipe::Shipped(name) => RecipeSource::Shipped(name),
-            wire::submit_header::Recipe::Inline(recipe) => RecipeSource::Inline {
-                name: recipe.name,
-                text: recipe.text,
-            },
+            wire::submit_header::Recipe::Inline(recipe) => {
+                RecipeSource::Inline { name: recipe.name, text: recipe.text }
+            }
         };
         Ok(Self {
             key: header.key,
@@ -65,15 +61,9 @@ impl ToWire for SubmitEvent {
                 ended: accepted.ended.map(|state| state.to_wire().into()),
                 durable_bytes: accepted.durable_bytes,
             }),
-            Self::ChunkDurable {
-                chunk,
-                durable_bytes,
-                records,
-            } => Event::ChunkDurable(wire::ChunkDurable {
-                chunk: chunk.0,
-                durable_bytes,
-                records,
-            }),
+            Self::ChunkDurable { chunk, durable_bytes, records } => {
+                Event::ChunkDurable(wire::ChunkDurable { chunk: chunk.0, durable_bytes, records })
+            }
             Self::Complete { chunks } => Event::Complete(wire::Complete { chunks }),
         };
         wire::SubmitResponse { event: Some(event) }
@@ -97,9 +87,7 @@ impl FromWire for SubmitEvent {
                 durable_bytes: chunk.durable_bytes,
                 records: chunk.records,
             },
-            Event::Complete(complete) => Self::Complete {
-                chunks: complete.chunks,
-            },
+            Event::Complete(complete) => Self::Complete { chunks: complete.chunks },
         })
     }
 }
@@ -163,10 +151,7 @@ impl ToWire for JobProgress {
     type Wire = wire::JobProgress;
 
     fn to_wire(self) -> Self::Wire {
-        let rows_out = self
-            .rows_out
-            .into_iter()
-            .map(|TableRows { table, rows }| wire::TableRows { table, rows });
+        let rows_out = self.rows_out.into_iter().map(|TableRows { table, rows }| wire::TableRows { table, rows });
         wire::JobProgress {
             summary: Some(self.summary.to_wire()),
             records_in: self.records_in,
@@ -186,10 +171,7 @@ impl FromWire for JobProgress {
 
     fn from_wire(progress: Self::Wire) -> Result<Self, ProtocolError> {
         let progress = required(progress, "progress")?;
-        let rows_out = progress
-            .rows_out
-            .into_iter()
-            .map(|wire::TableRows { table, rows }| TableRows { table, rows });
+        let rows_out = progress.rows_out.into_iter().map(|wire::TableRows { table, rows }| TableRows { table, rows });
         Ok(Self {
             summary: JobSummary::from_wire(progress.summary)?,
             records_in: progress.records_in,
@@ -216,10 +198,7 @@ impl ToWire for RejectRow {
             reason: self.reason,
             path: cut(&self.path, TEXT_LIMIT),
             message: cut(&self.message, TEXT_LIMIT),
-            raw: self
-                .raw
-                .filter(|raw| raw.len() <= RAW_LIMIT)
-                .map(Into::into),
+            raw: self.raw.filter(|raw| raw.len() <= RAW_LIMIT).map(Into::into),
         }
     }
 }

@@ -8,12 +8,7 @@ impl ToWire for AttemptHeader {
     type Wire = wire::AttemptHeader;
 
     fn to_wire(self) -> Self::Wire {
-        wire::AttemptHeader {
-            job: self.job.0,
-            chunk: self.chunk.0,
-            attempt: self.attempt,
-            commit_now: self.commit_now,
-        }
+        wire::AttemptHeader { job: self.job.0, chunk: self.chunk.0, attempt: self.attempt, commit_now: self.commit_now }
     }
 }
 
@@ -34,11 +29,7 @@ impl ToWire for AttemptOutcome {
     type Wire = wire::AttemptOutcome;
 
     fn to_wire(self) -> Self::Wire {
-        wire::AttemptOutcome {
-            records_in: self.records_in,
-            rejects: self.rejects,
-            stages: self.stages,
-        }
+        wire::AttemptOutcome { records_in: self.records_in, rejects: self.rejects, stages: self.stages }
     }
 }
 
@@ -46,11 +37,7 @@ impl FromWire for AttemptOutcome {
     type Wire = wire::AttemptOutcome;
 
     fn from_wire(outcome: Self::Wire) -> Result<Self, ProtocolError> {
-        Ok(Self {
-            records_in: outcome.records_in,
-            rejects: outcome.rejects,
-            stages: outcome.stages,
-        })
+        Ok(Self { records_in: outcome.records_in, rejects: outcome.rejects, stages: outcome.stages })
     }
 }
 
@@ -58,10 +45,7 @@ impl ToWire for AttemptReceipt {
     type Wire = wire::WriteAttemptResponse;
 
     fn to_wire(self) -> Self::Wire {
-        wire::WriteAttemptResponse {
-            group: self.group.0,
-            rows: self.rows,
-        }
+        wire::WriteAttemptResponse { group: self.group.0, rows: self.rows }
     }
 }
 
@@ -69,9 +53,6 @@ impl FromWire for AttemptReceipt {
     type Wire = wire::WriteAttemptResponse;
 
     fn from_wire(response: Self::Wire) -> Result<Self, ProtocolError> {
-        Ok(Self {
-            group: GroupId(response.group),
-            rows: response.rows,
-        })
+        Ok(Self { group: GroupId(response.group), rows: response.rows })
     }
 }

@@ -31,20 +31,13 @@ pub(crate) fn decode_batches(
     parts: BoxStream<Result<ArrowPart, ServiceError>>,
     explain: fn(ProtocolError) -> ServiceError,
 ) -> BoxStream<Result<RecordBatch, ServiceError>> {
-    stream::try_unfold(
-        (parts, BatchDecoder::default()),
-        move |(mut parts, mut decoder)| async move {
-            while let Some(part) = parts.next().await {
-                if let Some(batch) = decoder.push(part?).map_err(explain)? {
-                    return Ok(Some((batch, (parts, decoder))));
-                }
+    stream::try_unfold((parts, BatchDecoder::default()), move |(mut parts, mut decoder)| async move {
+        while let Some(part) = parts.next().await {
+            if let Some(batch) = decoder.push(part?).map_err(explain)? {
+                return Ok(Some((batch, (parts, decoder))));
             }
-            if decoder.is_incomplete() {
-                Err(explain(ProtocolError::Missing("body")))
-            } else {
-                Ok(None)
-            }
-        },
-    )
+        }
+        if decoder.is_incomplete() { Err(explain(ProtocolError::Missing("body"))) } else { Ok(None) }
+    })
     .boxed()
 }

@@ -26,9 +26,7 @@ impl Parted for wire::EnrichRequest {
 
 async fn header(inbound: &mut Inbound<wire::EnrichRequest>) -> Result<EnrichRequest, ServiceError> {
     match inbound.next().await? {
-        Some(Part::Header(header)) => {
-            EnrichRequest::from_wire(header).map_err(ProtocolError::in_request)
-        }
+        Some(Part::Header(header)) => EnrichRequest::from_wire(header).map_err(ProtocolError::in_request),
         Some(Part::Failure(failure)) => Err(from_failure(failure)),
         Some(Part::Keys(_)) => Err(misplaced("keys")),
         Some(Part::End(_)) => Err(misplaced("end")),
@@ -37,9 +35,7 @@ async fn header(inbound: &mut Inbound<wire::EnrichRequest>) -> Result<EnrichRequ
 }
 
 /// The next part of the keys; none if the caller said that there are no more.
-async fn keys_part(
-    inbound: &mut Inbound<wire::EnrichRequest>,
-) -> Result<Option<ArrowPart>, ServiceError> {
+async fn keys_part(inbound: &mut Inbound<wire::EnrichRequest>) -> Result<Option<ArrowPart>, ServiceError> {
     match inbound.next().await? {
         Some(Part::Keys(part)) => Ok(Some(part)),
         Some(Part::Failure(failure)) => Err(from_failure(failure)),
@@ -54,9 +50,7 @@ fn keys(inbound: Inbound<wire::EnrichRequest>) -> BoxStream<Result<KeyBatch, Ser
         Ok(keys_part(&mut inbound).await?.map(|part| (part, inbound)))
     });
     let batches = decode_batches(parts.boxed(), ProtocolError::in_request);
-    batches
-        .map(|batch| key_batch(&batch?).map_err(ProtocolError::in_request))
-        .boxed()
+    batches.map(|batch| key_batch(&batch?).map_err(ProtocolError::in_request)).boxed()
 }
 
 #[async_trait]
@@ -68,12 +62,8 @@ impl EnrichmentService for EnrichmentAdapter {
         request: Request<Streaming<wire::EnrichRequest>>,
     ) -> Result<Response<Self::EnrichStream>, Status> {
         let mut inbound = Inbound(request.into_inner());
-        let header = header(&mut inbound)
-            .await
-            .map_err(|error| to_status(&error))?;
+        let header = header(&mut inbound).await.map_err(|error| to_status(&error))?;
         let rows = call(self.0.enrich(header, keys(inbound))).await?;
-        Ok(Response::new(answers(encode_batches(rows), |part| {
-            wire::EnrichResponse { rows: Some(part) }
-        })))
+        Ok(Response::new(answers(encode_batches(rows), |part| wire::EnrichResponse { rows: Some(part) })))
     }
 }

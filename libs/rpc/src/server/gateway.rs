@@ -27,9 +27,7 @@ impl Parted for wire::SubmitRequest {
 
 async fn header(inbound: &mut Inbound<wire::SubmitRequest>) -> Result<SubmitRequest, ServiceError> {
     match inbound.next().await? {
-        Some(Part::Header(header)) => {
-            SubmitRequest::from_wire(header).map_err(ProtocolError::in_request)
-        }
+        Some(Part::Header(header)) => SubmitRequest::from_wire(header).map_err(ProtocolError::in_request),
         Some(Part::Failure(failure)) => Err(from_failure(failure)),
         Some(Part::Frame(_)) => Err(misplaced("frame")),
         Some(Part::End(_)) => Err(misplaced("end")),
@@ -42,10 +40,7 @@ async fn frame(inbound: &mut Inbound<wire::SubmitRequest>) -> Result<Option<Byte
     match inbound.next().await? {
         Some(Part::Frame(frame)) if frame.len() > FRAME_LIMIT => Err(ServiceError::invalid(
             "FRAME_TOO_LARGE",
-            format!(
-                "a frame of {} bytes is over the limit of {FRAME_LIMIT} bytes: cut it",
-                frame.len()
-            ),
+            format!("a frame of {} bytes is over the limit of {FRAME_LIMIT} bytes: cut it", frame.len()),
         )),
         Some(Part::Frame(frame)) => Ok(Some(frame)),
         Some(Part::End(_)) => Ok(None),
@@ -67,9 +62,7 @@ impl GatewayService for GatewayAdapter {
         request: Request<Streaming<wire::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
         let mut inbound = Inbound(request.into_inner());
-        let header = header(&mut inbound)
-            .await
-            .map_err(|error| to_status(&error))?;
+        let header = header(&mut inbound).await.map_err(|error| to_status(&error))?;
         let frames = stream::try_unfold(inbound, |mut inbound| async move {
             Ok(frame(&mut inbound).await?.map(|frame| (frame, inbound)))
         });
@@ -77,15 +70,9 @@ impl GatewayService for GatewayAdapter {
         Ok(Response::new(answers(events, ToWire::to_wire)))
     }
 
-    async fn get_job(
-        &self,
-        request: Request<wire::GetJobRequest>,
-    ) -> Result<Response<wire::GetJobResponse>, Status> {
+    async fn get_job(&self, request: Request<wire::GetJobRequest>) -> Result<Response<wire::GetJobResponse>, Status> {
         let progress = call(self.0.get_job(&request.into_inner().job)).await?;
-        sendable(wire::GetJobResponse {
-            progress: Some(progress.to_wire()),
-        })
-        .map(Response::new)
+        sendable(wire::GetJobResponse { progress: Some(progress.to_wire()) }).map(Response::new)
     }
 
     async fn list_jobs(
@@ -95,9 +82,7 @@ impl GatewayService for GatewayAdapter {
         let wire::ListJobsRequest { limit, before } = request.into_inner();
         let jobs = call(self.0.list_jobs(limit, before)).await?;
         let jobs = stream::iter(jobs).map(Ok).boxed();
-        Ok(Response::new(answers(jobs, |job| wire::ListJobsResponse {
-            job: Some(job.to_wire()),
-        })))
+        Ok(Response::new(answers(jobs, |job| wire::ListJobsResponse { job: Some(job.to_wire()) })))
     }
 
     async fn watch_job(
@@ -105,9 +90,7 @@ impl GatewayService for GatewayAdapter {
         request: Request<wire::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
         let progress = call(self.0.watch_job(&request.into_inner().job)).await?;
-        let wrap = |progress: forebay_api::JobProgress| wire::WatchJobResponse {
-            progress: Some(progress.to_wire()),
-        };
+        let wrap = |progress: forebay_api::JobProgress| wire::WatchJobResponse { progress: Some(progress.to_wire()) };
         Ok(Response::new(answers(progress, wrap)))
     }
 
@@ -119,14 +102,9 @@ impl GatewayService for GatewayAdapter {
         Ok(Response::new(wire::CancelJobResponse {}))
     }
 
-    async fn rejects(
-        &self,
-        request: Request<wire::RejectsRequest>,
-    ) -> Result<Response<Self::RejectsStream>, Status> {
+    async fn rejects(&self, request: Request<wire::RejectsRequest>) -> Result<Response<Self::RejectsStream>, Status> {
         let rejects = call(self.0.rejects(&request.into_inner().job)).await?;
-        let wrap = |reject: forebay_api::RejectRow| wire::RejectsResponse {
-            reject: Some(reject.to_wire()),
-        };
+        let wrap = |reject: forebay_api::RejectRow| wire::RejectsResponse { reject: Some(reject.to_wire()) };
         Ok(Response::new(answers(rejects, wrap)))
     }
 }

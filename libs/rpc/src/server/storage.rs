@@ -26,13 +26,9 @@ impl Parted for wire::WriteAttemptRequest {
     }
 }
 
-async fn header(
-    inbound: &mut Inbound<wire::WriteAttemptRequest>,
-) -> Result<AttemptHeader, ServiceError> {
+async fn header(inbound: &mut Inbound<wire::WriteAttemptRequest>) -> Result<AttemptHeader, ServiceError> {
     match inbound.next().await? {
-        Some(Part::Header(header)) => {
-            AttemptHeader::from_wire(header).map_err(ProtocolError::in_request)
-        }
+        Some(Part::Header(header)) => AttemptHeader::from_wire(header).map_err(ProtocolError::in_request),
         Some(Part::Failure(failure)) => Err(from_failure(failure)),
         Some(Part::Rows(_)) => Err(misplaced("rows")),
         Some(Part::Outcome(_)) => Err(misplaced("outcome")),
@@ -58,10 +54,7 @@ impl AttemptDecoder {
                 }
                 Some(Part::Outcome(outcome)) => {
                     self.is_done = true;
-                    return self
-                        .outcome(outcome)
-                        .map(Some)
-                        .map_err(ProtocolError::in_request);
+                    return self.outcome(outcome).map(Some).map_err(ProtocolError::in_request);
                 }
                 Some(Part::Failure(failure)) => return Err(from_failure(failure)),
                 Some(Part::Header(_)) => return Err(misplaced("header")),
@@ -75,24 +68,12 @@ impl AttemptDecoder {
         let part = required(rows.part, "part")?;
         if !self.tables.contains_key(&rows.table) {
             if self.tables.len() == TABLE_LIMIT {
-                return Err(ProtocolError::invalid(
-                    "table",
-                    format!("is one more than {TABLE_LIMIT}"),
-                ));
+                return Err(ProtocolError::invalid("table", format!("is one more than {TABLE_LIMIT}")));
             }
-            self.tables
-                .insert(rows.table.clone(), BatchDecoder::default());
+            self.tables.insert(rows.table.clone(), BatchDecoder::default());
         }
-        let batch = self
-            .tables
-            .get_mut(&rows.table)
-            .map(|decoder| decoder.push(part))
-            .transpose()?
-            .flatten();
-        Ok(batch.map(|batch| AttemptItem::Batch {
-            table: rows.table,
-            batch,
-        }))
+        let batch = self.tables.get_mut(&rows.table).map(|decoder| decoder.push(part)).transpose()?.flatten();
+        Ok(batch.map(|batch| AttemptItem::Batch { table: rows.table, batch }))
     }
 
     fn outcome(&self, outcome: wire::AttemptOutcome) -> Result<AttemptItem, ProtocolError> {
@@ -110,25 +91,18 @@ impl StorageService for StorageAdapter {
         request: Request<Streaming<wire::WriteAttemptRequest>>,
     ) -> Result<Response<wire::WriteAttemptResponse>, Status> {
         let mut inbound = Inbound(request.into_inner());
-        let header = header(&mut inbound)
-            .await
-            .map_err(|error| to_status(&error))?;
-        let decoder = AttemptDecoder {
-            inbound,
-            tables: HashMap::new(),
-            is_done: false,
-        };
-        let items = stream::try_unfold(decoder, |mut decoder| async move {
-            Ok(decoder.next().await?.map(|item| (item, decoder)))
-        });
+        let header = header(&mut inbound).await.map_err(|error| to_status(&error))?;
+        let decoder = AttemptDecoder { inbound, tables: HashMap::new(), is_done: false };
+        let items =
+            stream::try_unfold(
+                decoder,
+                |mut decoder| async move { Ok(decoder.next().await?.map(|item| (item, decoder))) },
+            );
         let receipt = call(self.0.write_attempt(header, items.boxed())).await?;
         sendable(receipt.to_wire()).map(Response::new)
     }
 
-    async fn flush(
-        &self,
-        request: Request<wire::FlushRequest>,
-    ) -> Result<Response<wire::FlushResponse>, Status> {
+    async fn flush(&self, request: Request<wire::FlushRequest>) -> Result<Response<wire::FlushResponse>, Status> {
         call(self.0.flush(JobId(request.into_inner().job))).await?;
         Ok(Response::new(wire::FlushResponse {}))
     }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_api::{
-    Accepted, BoxStream, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, ServiceError,
-    SubmitEvent, SubmitRequest, TableRows,
+    Accepted, BoxStream, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, ServiceError, SubmitEvent,
+    SubmitRequest, TableRows,
 };
 use forebay_types::{ChunkId, JobState};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -53,17 +53,11 @@ impl Submission {
                         self.chunks += 1;
                         let durable_bytes = self.chunks * CHUNK as u64;
                         let chunk = ChunkId(self.chunks as i64);
-                        self.events.push(SubmitEvent::ChunkDurable {
-                            chunk,
-                            durable_bytes,
-                            records: self.chunks,
-                        });
+                        self.events.push(SubmitEvent::ChunkDurable { chunk, durable_bytes, records: self.chunks });
                     }
                 }
                 None => {
-                    self.events.push(SubmitEvent::Complete {
-                        chunks: self.chunks,
-                    });
+                    self.events.push(SubmitEvent::Complete { chunks: self.chunks });
                     self.frames = None;
                 }
             }
@@ -74,12 +68,7 @@ impl Submission {
 
 pub(crate) fn accepted() -> SubmitEvent {
     let ended = Some(JobState::Failed);
-    SubmitEvent::Accepted(Accepted {
-        job: "the job".to_owned(),
-        resumed: true,
-        ended,
-        durable_bytes: 1 << 40,
-    })
+    SubmitEvent::Accepted(Accepted { job: "the job".to_owned(), resumed: true, ended, durable_bytes: 1 << 40 })
 }
 
 fn summary(job: &str) -> JobSummary {
@@ -97,16 +86,7 @@ fn progress(job: &str) -> JobProgress {
     JobProgress {
         summary: summary(job),
         records_in: u64::MAX,
-        rows_out: vec![
-            TableRows {
-                table: "z".to_owned(),
-                rows: 1,
-            },
-            TableRows {
-                table: "a".to_owned(),
-                rows: 0,
-            },
-        ],
+        rows_out: vec![TableRows { table: "z".to_owned(), rows: 1 }, TableRows { table: "a".to_owned(), rows: 0 }],
         rejects: BTreeMap::from([("syntax".to_owned(), 3), ("too_deep".to_owned(), 0)]),
         bytes_in: 7,
         bytes_total: Some(0),
@@ -143,18 +123,10 @@ impl Gateway for TestGateway {
         let frames = request.inputs.is_empty().then_some(frames);
         let mut events = vec![accepted()];
         if frames.is_none() {
-            events.push(SubmitEvent::Complete {
-                chunks: request.inputs.len() as u64,
-            });
+            events.push(SubmitEvent::Complete { chunks: request.inputs.len() as u64 });
         }
         self.requests.lock().unwrap().push(request);
-        let submission = Submission {
-            gateway: self.clone(),
-            frames,
-            slow,
-            chunks: 0,
-            events,
-        };
+        let submission = Submission { gateway: self.clone(), frames, slow, chunks: 0, events };
         let events = stream::try_unfold(submission, |mut submission| async move {
             Ok(submission.next().await?.map(|event| (event, submission)))
         });
@@ -168,29 +140,13 @@ impl Gateway for TestGateway {
         }
     }
 
-    async fn list_jobs(
-        &self,
-        limit: u32,
-        before: Option<i64>,
-    ) -> Result<Vec<JobSummary>, ServiceError> {
+    async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
         let newest = before.unwrap_or(20_000);
-        Ok((0..newest)
-            .rev()
-            .take(limit as usize)
-            .map(|n| summary(&n.to_string()))
-            .collect())
+        Ok((0..newest).rev().take(limit as usize).map(|n| summary(&n.to_string())).collect())
     }
 
-    async fn watch_job(
-        &self,
-        job: &str,
-    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
-        let steps = (0..3).map(|n| {
-            Ok(JobProgress {
-                retries: n,
-                ..progress("watched")
-            })
-        });
+    async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+        let steps = (0..3).map(|n| Ok(JobProgress { retries: n, ..progress("watched") }));
         let failed = error_number(job).map(Err);
         Ok(stream::iter(steps.chain(failed)).boxed())
     }
@@ -199,15 +155,8 @@ impl Gateway for TestGateway {
         error_number(job).map_or(Ok(()), Err)
     }
 
-    async fn rejects(
-        &self,
-        job: &str,
-    ) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
-        let count = if job == "endless" {
-            u64::MAX
-        } else {
-            job.parse().unwrap()
-        };
+    async fn rejects(&self, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+        let count = if job == "endless" { u64::MAX } else { job.parse().unwrap() };
         let produced = self.produced.clone();
         let rows = (0..count).map(move |number| {
             produced.add(ROW);
@@ -220,14 +169,8 @@ impl Gateway for TestGateway {
 pub(crate) fn request() -> SubmitRequest {
     SubmitRequest {
         key: Some(String::new()),
-        recipe: RecipeSource::Inline {
-            name: "r.yaml".to_owned(),
-            text: "name: r".to_owned(),
-        },
-        settings: BTreeMap::from([
-            ("a".to_owned(), "1".to_owned()),
-            ("b".to_owned(), String::new()),
-        ]),
+        recipe: RecipeSource::Inline { name: "r.yaml".to_owned(), text: "name: r".to_owned() },
+        settings: BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())]),
         format: "auto".to_owned(),
         output: "s3://bucket/prefix".to_owned(),
         inputs: vec![],
@@ -236,17 +179,12 @@ pub(crate) fn request() -> SubmitRequest {
 }
 
 fn slow_request() -> SubmitRequest {
-    SubmitRequest {
-        recipe: RecipeSource::Shipped("slow".to_owned()),
-        ..request()
-    }
+    SubmitRequest { recipe: RecipeSource::Shipped("slow".to_owned()), ..request() }
 }
 
 /// Frames of very different lengths, whose bytes tell their place.
 fn frames(count: usize) -> Vec<Bytes> {
-    (0..count)
-        .map(|n| (0..n * 7919 % 80_000).map(|i| (n * 31 + i) as u8).collect())
-        .collect()
+    (0..count).map(|n| (0..n * 7919 % 80_000).map(|i| (n * 31 + i) as u8).collect()).collect()
 }
 
 /// Frames for as long as somebody takes them.
@@ -264,10 +202,7 @@ async fn events_come_in_order_and_bytes_arrive_as_they_were(via: Via) {
     let (gateway, _running) = via.gateway(Arc::new(service.clone())).await;
     let frames = frames(150);
     let all = frames.concat();
-    let events = gateway
-        .submit(request(), stream::iter(frames).map(Ok).boxed())
-        .await
-        .unwrap();
+    let events = gateway.submit(request(), stream::iter(frames).map(Ok).boxed()).await.unwrap();
     let events: Vec<_> = events.try_collect().await.unwrap();
     let chunks = all.len() / CHUNK;
     let expected = std::iter::once(accepted())
@@ -276,9 +211,7 @@ async fn events_come_in_order_and_bytes_arrive_as_they_were(via: Via) {
             durable_bytes: (n * CHUNK) as u64,
             records: n as u64,
         }))
-        .chain([SubmitEvent::Complete {
-            chunks: chunks as u64,
-        }]);
+        .chain([SubmitEvent::Complete { chunks: chunks as u64 }]);
     assert_eq!(events, expected.collect::<Vec<_>>());
     assert_eq!(*service.received.lock().unwrap(), all);
     assert_eq!(*service.requests.lock().unwrap(), [request()]);
@@ -288,24 +221,10 @@ async fn a_frame_larger_than_a_message_arrives_whole(via: Via) {
     let service = TestGateway::default();
     let (gateway, _running) = via.gateway(Arc::new(service.clone())).await;
     let frame: Bytes = (0..5_000_001_u32).map(|n| (n % 251) as u8).collect();
-    let frames = stream::iter([
-        Ok(frame.clone()),
-        Ok(Bytes::new()),
-        Ok(Bytes::from_static(b"end")),
-    ])
-    .boxed();
+    let frames = stream::iter([Ok(frame.clone()), Ok(Bytes::new()), Ok(Bytes::from_static(b"end"))]).boxed();
     let events = gateway.submit(request(), frames).await.unwrap();
-    assert_eq!(
-        events
-            .try_fold(0, |n, _| async move { Ok(n + 1) })
-            .await
-            .unwrap(),
-        52
-    );
-    assert_eq!(
-        *service.received.lock().unwrap(),
-        [&frame[..], b"end"].concat()
-    );
+    assert_eq!(events.try_fold(0, |n, _| async move { Ok(n + 1) }).await.unwrap(), 52);
+    assert_eq!(*service.received.lock().unwrap(), [&frame[..], b"end"].concat());
 }
 
 async fn frames_may_wait_for_the_first_event(via: Via) {
@@ -320,20 +239,14 @@ async fn frames_may_wait_for_the_first_event(via: Via) {
     let mut events = gateway.submit(request(), frames.boxed()).await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap(), accepted());
     go.notify_one();
-    assert_eq!(
-        events.next().await.unwrap().unwrap(),
-        SubmitEvent::Complete { chunks: 0 }
-    );
+    assert_eq!(events.next().await.unwrap().unwrap(), SubmitEvent::Complete { chunks: 0 });
     assert!(events.next().await.is_none());
     assert_eq!(*service.received.lock().unwrap(), b"late");
 }
 
 async fn no_frames_are_a_complete_input(via: Via) {
     let (gateway, _running) = via.gateway(Arc::new(TestGateway::default())).await;
-    let events = gateway
-        .submit(request(), stream::empty().boxed())
-        .await
-        .unwrap();
+    let events = gateway.submit(request(), stream::empty().boxed()).await.unwrap();
     let events: Vec<_> = events.try_collect().await.unwrap();
     assert_eq!(events, [accepted(), SubmitEvent::Complete { chunks: 0 }]);
 }
@@ -342,15 +255,8 @@ async fn frames_are_not_read_beside_named_inputs(via: Via) {
     let (gateway, _running) = via.gateway(Arc::new(TestGateway::default())).await;
     let produced = Meter::default();
     let inputs = vec!["file:///a".to_owned(), "s3://b/c".to_owned()];
-    let request = SubmitRequest {
-        inputs,
-        recipe: RecipeSource::Shipped("claims".to_owned()),
-        ..request()
-    };
-    let events = gateway
-        .submit(request, endless_frames(&produced))
-        .await
-        .unwrap();
+    let request = SubmitRequest { inputs, recipe: RecipeSource::Shipped("claims".to_owned()), ..request() };
+    let events = gateway.submit(request, endless_frames(&produced)).await.unwrap();
     let events: Vec<_> = events.try_collect().await.unwrap();
     assert_eq!(events, [accepted(), SubmitEvent::Complete { chunks: 2 }]);
     assert_eq!(produced.get(), 0);
@@ -362,14 +268,8 @@ async fn every_error_is_the_same_at_once_and_in_a_stream(via: Via) {
         let name = format!("error {number}");
         assert_eq!(error_of(gateway.get_job(&name).await), error);
         assert_eq!(error_of(gateway.cancel_job(&name).await), error);
-        let request = SubmitRequest {
-            output: name.clone(),
-            ..request()
-        };
-        assert_eq!(
-            error_of(gateway.submit(request, stream::pending().boxed()).await),
-            error
-        );
+        let request = SubmitRequest { output: name.clone(), ..request() };
+        assert_eq!(error_of(gateway.submit(request, stream::pending().boxed()).await), error);
         let mut progress = gateway.watch_job(&name).await.unwrap();
         for retries in 0..3 {
             assert_eq!(progress.next().await.unwrap().unwrap().retries, retries);
@@ -383,20 +283,10 @@ async fn an_error_among_the_frames_reaches_the_gateway_and_comes_back(via: Via) 
     for error in errors() {
         let service = TestGateway::default();
         let (gateway, _running) = via.gateway(Arc::new(service.clone())).await;
-        let frames = [
-            Ok(Bytes::from(vec![1; CHUNK])),
-            Err(error.clone()),
-            Ok(Bytes::from_static(b"never")),
-        ];
-        let mut events = gateway
-            .submit(request(), stream::iter(frames).boxed())
-            .await
-            .unwrap();
+        let frames = [Ok(Bytes::from(vec![1; CHUNK])), Err(error.clone()), Ok(Bytes::from_static(b"never"))];
+        let mut events = gateway.submit(request(), stream::iter(frames).boxed()).await.unwrap();
         assert_eq!(events.next().await.unwrap().unwrap(), accepted());
-        assert!(matches!(
-            events.next().await.unwrap().unwrap(),
-            SubmitEvent::ChunkDurable { .. }
-        ));
+        assert!(matches!(events.next().await.unwrap().unwrap(), SubmitEvent::ChunkDurable { .. }));
         assert_eq!(error_of(events.next().await.unwrap()), error);
         assert!(events.next().await.is_none());
         assert_eq!(service.received.lock().unwrap().len(), CHUNK);
@@ -405,39 +295,15 @@ async fn an_error_among_the_frames_reaches_the_gateway_and_comes_back(via: Via) 
 
 async fn progress_lists_and_rejects_come_as_they_are(via: Via) {
     let (gateway, _running) = via.gateway(Arc::new(TestGateway::default())).await;
-    assert_eq!(
-        gateway.get_job("a job/ü").await.unwrap(),
-        progress("a job/ü")
-    );
+    assert_eq!(gateway.get_job("a job/ü").await.unwrap(), progress("a job/ü"));
     gateway.cancel_job("a job").await.unwrap();
-    let watched: Vec<_> = gateway
-        .watch_job("a job")
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
+    let watched: Vec<_> = gateway.watch_job("a job").await.unwrap().try_collect().await.unwrap();
     assert_eq!(watched.len(), 3);
     let jobs = gateway.list_jobs(20_000, None).await.unwrap();
-    assert_eq!(
-        jobs,
-        (0..20_000)
-            .rev()
-            .map(|n| summary(&n.to_string()))
-            .collect::<Vec<_>>()
-    );
-    assert_eq!(
-        gateway.list_jobs(2, Some(10)).await.unwrap(),
-        [summary("9"), summary("8")]
-    );
+    assert_eq!(jobs, (0..20_000).rev().map(|n| summary(&n.to_string())).collect::<Vec<_>>());
+    assert_eq!(gateway.list_jobs(2, Some(10)).await.unwrap(), [summary("9"), summary("8")]);
     assert_eq!(gateway.list_jobs(0, Some(10)).await.unwrap(), []);
-    let rejects: Vec<_> = gateway
-        .rejects("1000")
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
+    let rejects: Vec<_> = gateway.rejects("1000").await.unwrap().try_collect().await.unwrap();
     assert_eq!(rejects, (0..1000).map(reject).collect::<Vec<_>>());
     assert!(gateway.rejects("0").await.unwrap().next().await.is_none());
 }
@@ -461,10 +327,7 @@ async fn a_slow_gateway_bounds_the_frames(via: Via) {
     let service = TestGateway::default();
     let (gateway, _running) = via.gateway(Arc::new(service.clone())).await;
     let produced = Meter::default();
-    let mut events = gateway
-        .submit(slow_request(), endless_frames(&produced))
-        .await
-        .unwrap();
+    let mut events = gateway.submit(slow_request(), endless_frames(&produced)).await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap(), accepted());
     let reader = tokio::spawn(async move { events.next().await });
     for _ in 0..3 {
@@ -478,10 +341,7 @@ async fn a_slow_gateway_bounds_the_frames(via: Via) {
 async fn dropping_the_events_cancels_the_submission(via: Via) {
     let service = TestGateway::default();
     let (gateway, _running) = via.gateway(Arc::new(service.clone())).await;
-    let mut events = gateway
-        .submit(request(), stream::pending().boxed())
-        .await
-        .unwrap();
+    let mut events = gateway.submit(request(), stream::pending().boxed()).await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap(), accepted());
     drop(events);
     service.dropped.cancelled().await;

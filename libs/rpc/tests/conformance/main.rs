@@ -1,5 +1,7 @@
 //! One suite for every service, run twice: with the service itself, and with a client and a server between.
 
+#![allow(clippy::unwrap_used)]
+
 mod enrichment;
 mod gateway;
 mod storage;

@@ -39,9 +39,7 @@ macro_rules! conformance {
 pub(crate) use conformance;
 
 pub(crate) async fn within_a_minute(test: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(60), test)
-        .await
-        .expect("the test hangs");
+    tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
 }
 
 /// A server on a free port of this machine.
@@ -57,11 +55,7 @@ impl Running {
         let address = listener.local_addr().unwrap().to_string();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(services.serve(listener, shutdown.clone()));
-        Self {
-            address,
-            shutdown,
-            server,
-        }
+        Self { address, shutdown, server }
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -76,50 +70,32 @@ impl Drop for Running {
 }
 
 impl Via {
-    pub(crate) async fn gateway(
-        self,
-        service: Arc<dyn Gateway>,
-    ) -> (Arc<dyn Gateway>, Option<Running>) {
+    pub(crate) async fn gateway(self, service: Arc<dyn Gateway>) -> (Arc<dyn Gateway>, Option<Running>) {
         match self {
             Self::Direct => (service, None),
             Self::Grpc => {
                 let running = Running::start(Services::new().gateway(service)).await;
-                (
-                    Arc::new(GatewayClient::new(running.channel())),
-                    Some(running),
-                )
+                (Arc::new(GatewayClient::new(running.channel())), Some(running))
             }
         }
     }
 
-    pub(crate) async fn storage(
-        self,
-        service: Arc<dyn Storage>,
-    ) -> (Arc<dyn Storage>, Option<Running>) {
+    pub(crate) async fn storage(self, service: Arc<dyn Storage>) -> (Arc<dyn Storage>, Option<Running>) {
         match self {
             Self::Direct => (service, None),
             Self::Grpc => {
                 let running = Running::start(Services::new().storage(service)).await;
-                (
-                    Arc::new(StorageClient::new(running.channel())),
-                    Some(running),
-                )
+                (Arc::new(StorageClient::new(running.channel())), Some(running))
             }
         }
     }
 
-    pub(crate) async fn enrichment(
-        self,
-        service: Arc<dyn Enrichment>,
-    ) -> (Arc<dyn Enrichment>, Option<Running>) {
+    pub(crate) async fn enrichment(self, service: Arc<dyn Enrichment>) -> (Arc<dyn Enrichment>, Option<Running>) {
         match self {
             Self::Direct => (service, None),
             Self::Grpc => {
                 let running = Running::start(Services::new().enrichment(service)).await;
-                (
-                    Arc::new(EnrichmentClient::new(running.channel())),
-                    Some(running),
-                )
+                (Arc::new(EnrichmentClient::new(running.channel())), Some(running))
             }
         }
     }
@@ -143,11 +119,7 @@ pub(crate) fn errors() -> Vec<ServiceError> {
     .enumerate()
     .map(|(n, kind)| ServiceError {
         retry_after: (n % 2 == 0).then(|| Duration::from_millis(1500 * n as u64)),
-        ..ServiceError::new(
-            kind,
-            format!("REASON_{n}"),
-            format!("what went wrong in case {n}: \"ü\""),
-        )
+        ..ServiceError::new(kind, format!("REASON_{n}"), format!("what went wrong in case {n}: \"ü\""))
     })
     .collect()
 }
@@ -198,15 +170,8 @@ impl<T> Stream for Watched<T> {
 }
 
 /// The stream, and what is cancelled when it is dropped.
-pub(crate) fn watched<T: 'static>(
-    inner: BoxStream<T>,
-    dropped: &CancellationToken,
-) -> BoxStream<T> {
-    Watched {
-        inner,
-        _dropped: dropped.clone().drop_guard(),
-    }
-    .boxed()
+pub(crate) fn watched<T: 'static>(inner: BoxStream<T>, dropped: &CancellationToken) -> BoxStream<T> {
+    Watched { inner, _dropped: dropped.clone().drop_guard() }.boxed()
 }
 
 /// The error of a result whose value cannot be shown.

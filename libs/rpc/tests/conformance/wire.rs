@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_api::{
-    BoxStream, ErrorKind, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, ServiceError,
-    Storage, SubmitEvent, SubmitRequest,
+    BoxStream, ErrorKind, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, ServiceError, Storage,
+    SubmitEvent, SubmitRequest,
 };
 use forebay_proto::gateway::v1 as wire;
 use forebay_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
@@ -34,10 +34,7 @@ async fn start() -> (TestGateway, Running) {
 
 fn header() -> Part {
     let recipe = Some(wire::submit_header::Recipe::Shipped("claims".to_owned()));
-    Part::Header(wire::SubmitHeader {
-        recipe,
-        ..Default::default()
-    })
+    Part::Header(wire::SubmitHeader { recipe, ..Default::default() })
 }
 
 /// Submits parts as another program might, and gives how it ended.
@@ -61,46 +58,17 @@ async fn what_breaks_the_protocol_is_refused_with_a_reason() {
         (vec![end()], Code::InvalidArgument, "INVALID_FIELD"),
         (vec![bare], Code::InvalidArgument, "MISSING_FIELD"),
         (vec![Some(header())], Code::Cancelled, "CALLER_GONE"),
-        (
-            vec![Some(header()), frame(5)],
-            Code::Cancelled,
-            "CALLER_GONE",
-        ),
-        (
-            vec![Some(header()), None, end()],
-            Code::InvalidArgument,
-            "MISSING_FIELD",
-        ),
-        (
-            vec![Some(header()), Some(header()), end()],
-            Code::InvalidArgument,
-            "INVALID_FIELD",
-        ),
-        (
-            vec![Some(header()), frame(FRAME_LIMIT + 1), end()],
-            Code::InvalidArgument,
-            "FRAME_TOO_LARGE",
-        ),
-        (
-            vec![Some(header()), frame(MESSAGE_LIMIT + 1), end()],
-            Code::InvalidArgument,
-            "MESSAGE_TOO_LARGE",
-        ),
+        (vec![Some(header()), frame(5)], Code::Cancelled, "CALLER_GONE"),
+        (vec![Some(header()), None, end()], Code::InvalidArgument, "MISSING_FIELD"),
+        (vec![Some(header()), Some(header()), end()], Code::InvalidArgument, "INVALID_FIELD"),
+        (vec![Some(header()), frame(FRAME_LIMIT + 1), end()], Code::InvalidArgument, "FRAME_TOO_LARGE"),
+        (vec![Some(header()), frame(MESSAGE_LIMIT + 1), end()], Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
     ] {
         let status = submit_raw(&running, parts).await.unwrap_err();
         let info = status.get_details_error_info().unwrap();
-        assert_eq!(
-            (status.code(), info.reason.as_str(), info.domain.as_str()),
-            (code, reason, "forebay"),
-            "{status}"
-        );
+        assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (code, reason, "forebay"), "{status}");
     }
-    let events = submit_raw(
-        &running,
-        vec![Some(header()), frame(FRAME_LIMIT), end(), frame(9)],
-    )
-    .await
-    .unwrap();
+    let events = submit_raw(&running, vec![Some(header()), frame(FRAME_LIMIT), end(), frame(9)]).await.unwrap();
     assert_eq!(events, 12);
 }
 
@@ -108,25 +76,13 @@ async fn what_breaks_the_protocol_is_refused_with_a_reason() {
 async fn a_header_that_is_too_large_is_refused_before_it_is_sent() {
     let (service, running) = start().await;
     let gateway = GatewayClient::new(running.channel());
-    let recipe = RecipeSource::Inline {
-        name: "r.yaml".to_owned(),
-        text: "x".repeat(MESSAGE_LIMIT),
-    };
-    let request = SubmitRequest {
-        recipe,
-        ..request()
-    };
+    let recipe = RecipeSource::Inline { name: "r.yaml".to_owned(), text: "x".repeat(MESSAGE_LIMIT) };
+    let request = SubmitRequest { recipe, ..request() };
     let error = error_of(gateway.submit(request, stream::pending().boxed()).await);
-    assert_eq!(
-        (error.kind, &*error.reason),
-        (ErrorKind::InvalidArgument, "MESSAGE_TOO_LARGE")
-    );
+    assert_eq!((error.kind, &*error.reason), (ErrorKind::InvalidArgument, "MESSAGE_TOO_LARGE"));
     assert!(error.message.contains("4194304"), "{error}");
     let error = error_of(gateway.get_job(&"x".repeat(MESSAGE_LIMIT)).await);
-    assert_eq!(
-        (error.kind, &*error.reason),
-        (ErrorKind::InvalidArgument, "MESSAGE_TOO_LARGE")
-    );
+    assert_eq!((error.kind, &*error.reason), (ErrorKind::InvalidArgument, "MESSAGE_TOO_LARGE"));
     assert!(service.requests.lock().unwrap().is_empty());
 }
 
@@ -142,17 +98,10 @@ async fn an_answer_that_is_too_large_is_an_error_of_the_service() {
 
 #[tokio::test]
 async fn a_service_that_is_not_there_is_unreachable_and_found_when_it_comes() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let gateway = GatewayClient::new(connect(&free.to_string()).unwrap());
     let error = error_of(gateway.get_job("a").await);
-    assert_eq!(
-        (error.kind, &*error.reason),
-        (ErrorKind::Unreachable, "UNREACHABLE")
-    );
+    assert_eq!((error.kind, &*error.reason), (ErrorKind::Unreachable, "UNREACHABLE"));
     assert!(error.message.contains("refused"), "{error}");
     let listener = TcpListener::bind(free).await.unwrap();
     let services = Services::new().gateway(Arc::new(TestGateway::default()));
@@ -160,11 +109,7 @@ async fn a_service_that_is_not_there_is_unreachable_and_found_when_it_comes() {
     gateway.get_job("a").await.unwrap();
     server.abort();
     for wrong in ["", "http://", "not an address"] {
-        assert_eq!(
-            &*error_of(connect(wrong)).reason,
-            "INVALID_ADDRESS",
-            "{wrong:?}"
-        );
+        assert_eq!(&*error_of(connect(wrong)).reason, "INVALID_ADDRESS", "{wrong:?}");
     }
 }
 
@@ -172,19 +117,12 @@ async fn a_service_that_is_not_there_is_unreachable_and_found_when_it_comes() {
 async fn a_service_that_is_not_served_is_a_failed_precondition() {
     let (_, running) = start().await;
     let error = error_of(StorageClient::new(running.channel()).flush(JobId(1)).await);
-    assert_eq!(
-        (error.kind, &*error.reason),
-        (ErrorKind::FailedPrecondition, "UNIMPLEMENTED")
-    );
+    assert_eq!((error.kind, &*error.reason), (ErrorKind::FailedPrecondition, "UNIMPLEMENTED"));
 }
 
 /// A server in a runtime of its own, whose connections break when it is shut down.
 fn start_apart() -> (TestGateway, String, tokio::runtime::Runtime) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let service = TestGateway::default();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -196,34 +134,19 @@ fn start_apart() -> (TestGateway, String, tokio::runtime::Runtime) {
 #[test]
 fn a_server_that_dies_leaves_the_outcome_of_every_call_open() {
     let (service, address, runtime) = start_apart();
-    let callers = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let callers = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     callers.block_on(within_a_minute(async {
         let gateway = GatewayClient::new(connect(&address).unwrap());
         let mut rejects = gateway.rejects("endless").await.unwrap();
-        let mut events = gateway
-            .submit(request(), stream::pending().boxed())
-            .await
-            .unwrap();
+        let mut events = gateway.submit(request(), stream::pending().boxed()).await.unwrap();
         rejects.next().await.unwrap().unwrap();
         events.next().await.unwrap().unwrap();
         runtime.shutdown_background();
         service.dropped.cancelled().await;
-        let error = rejects
-            .try_for_each(|_| async { Ok(()) })
-            .await
-            .unwrap_err();
+        let error = rejects.try_for_each(|_| async { Ok(()) }).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unreachable, "{error:?}");
-        assert_eq!(
-            error_of(events.next().await.unwrap()).kind,
-            ErrorKind::Unreachable
-        );
-        assert_eq!(
-            error_of(gateway.get_job("a").await).kind,
-            ErrorKind::Unreachable
-        );
+        assert_eq!(error_of(events.next().await.unwrap()).kind, ErrorKind::Unreachable);
+        assert_eq!(error_of(gateway.get_job("a").await).kind, ErrorKind::Unreachable);
     }));
 }
 
@@ -245,9 +168,7 @@ impl Gateway for Recorder {
             }
             ends.send(end).unwrap();
         }));
-        Ok(stream::iter([Ok(accepted())])
-            .chain(stream::pending())
-            .boxed())
+        Ok(stream::iter([Ok(accepted())]).chain(stream::pending()).boxed())
     }
 
     async fn get_job(&self, _: &str) -> Result<JobProgress, ServiceError> {
@@ -258,10 +179,7 @@ impl Gateway for Recorder {
         Ok(vec![])
     }
 
-    async fn watch_job(
-        &self,
-        _: &str,
-    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+    async fn watch_job(&self, _: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
         Ok(stream::once(async { panic!("a bug in the gateway") }).boxed())
     }
 
@@ -269,39 +187,22 @@ impl Gateway for Recorder {
         Ok(())
     }
 
-    async fn rejects(
-        &self,
-        _: &str,
-    ) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+    async fn rejects(&self, _: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
         Ok(stream::empty().boxed())
     }
 }
 
 #[test]
 fn a_client_that_goes_away_has_not_completed_its_input() {
-    let runtime = || {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap()
-    };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (server, (sender, mut ends)) = (runtime(), mpsc::unbounded_channel());
-    let running = server.block_on(Running::start(
-        Services::new().gateway(Arc::new(Recorder(sender))),
-    ));
+    let running = server.block_on(Running::start(Services::new().gateway(Arc::new(Recorder(sender)))));
     for disconnects in [false, true] {
         let client = runtime();
         let events = client.block_on(async {
             let sent = Meter::default();
-            let frames = endless_frames(&sent)
-                .take(3)
-                .chain(stream::pending())
-                .boxed();
-            let mut events = GatewayClient::new(running.channel())
-                .submit(request(), frames)
-                .await
-                .unwrap();
+            let frames = endless_frames(&sent).take(3).chain(stream::pending()).boxed();
+            let mut events = GatewayClient::new(running.channel()).submit(request(), frames).await.unwrap();
             events.next().await.unwrap().unwrap();
             sent.settled().await;
             events
@@ -314,11 +215,7 @@ fn a_client_that_goes_away_has_not_completed_its_input() {
         }
         let end = server.block_on(ends.recv()).unwrap();
         let error = end.expect_err("the input was taken as complete");
-        assert_eq!(
-            (error.kind, &*error.reason),
-            (ErrorKind::Cancelled, "CALLER_GONE"),
-            "{disconnects}"
-        );
+        assert_eq!((error.kind, &*error.reason), (ErrorKind::Cancelled, "CALLER_GONE"), "{disconnects}");
     }
 }
 
@@ -327,10 +224,7 @@ async fn a_bug_in_a_service_ends_one_call_and_no_other() {
     let (sender, _ends) = mpsc::unbounded_channel();
     let running = Running::start(Services::new().gateway(Arc::new(Recorder(sender)))).await;
     let gateway = GatewayClient::new(running.channel());
-    let mut other = gateway
-        .submit(request(), stream::pending().boxed())
-        .await
-        .unwrap();
+    let mut other = gateway.submit(request(), stream::pending().boxed()).await.unwrap();
     other.next().await.unwrap().unwrap();
     let error = error_of(gateway.get_job("a").await);
     assert_eq!(error.kind, ErrorKind::Internal, "{error:?}");
@@ -338,12 +232,7 @@ async fn a_bug_in_a_service_ends_one_call_and_no_other() {
     let error = error_of(watch.next().await.unwrap());
     assert_eq!(error.kind, ErrorKind::Internal, "{error:?}");
     gateway.cancel_job("a").await.unwrap();
-    assert!(
-        tokio::time::timeout(Duration::from_millis(100), other.next())
-            .await
-            .is_err(),
-        "it ended the other call"
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(100), other.next()).await.is_err(), "it ended the other call");
 }
 
 #[tokio::test]
@@ -351,10 +240,7 @@ async fn a_shutdown_lets_calls_end_and_takes_no_more() {
     let (service, mut running) = start().await;
     let gateway = GatewayClient::new(running.channel());
     let frames = endless_frames(&Meter::default()).take(10);
-    let slow = SubmitRequest {
-        recipe: RecipeSource::Shipped("slow".to_owned()),
-        ..request()
-    };
+    let slow = SubmitRequest { recipe: RecipeSource::Shipped("slow".to_owned()), ..request() };
     let mut events = gateway.submit(slow, frames.boxed()).await.unwrap();
     events.next().await.unwrap().unwrap();
     running.shutdown.cancel();
@@ -368,10 +254,7 @@ async fn a_shutdown_lets_calls_end_and_takes_no_more() {
     let rest: Vec<SubmitEvent> = events.try_collect().await.unwrap();
     assert!(matches!(rest.last(), Some(SubmitEvent::Complete { .. })));
     (&mut running.server).await.unwrap().unwrap();
-    assert_eq!(
-        error_of(gateway.get_job("a").await).kind,
-        ErrorKind::Unreachable
-    );
+    assert_eq!(error_of(gateway.get_job("a").await).kind, ErrorKind::Unreachable);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

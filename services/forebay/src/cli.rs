@@ -1,0 +1,242 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use forebay_types::ByteSize;
+
+use crate::commands;
+
+/// Exit status of a command that failed.
+pub(crate) const FAILED: u8 = 1;
+
+/// Exit status of a command that can't be done as it was given.
+pub(crate) const USAGE: u8 = 2;
+
+/// Exit status of a job that is done, with rejects.
+pub(crate) const REJECTS: u8 = 3;
+
+/// Records in, validated Parquet tables out, in a memory budget set beforehand, with no record lost or written twice.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a recipe over files, to its end; run again with the same key, it resumes
+    #[command(after_help = settings_help())]
+    Run(RunArgs),
+    /// List, show or check recipes
+    Recipes {
+        #[command(subcommand)]
+        command: RecipesCommand,
+    },
+    /// Show who may hold how much memory, at worst, and refuse what can't fit
+    Plan(PlanArgs),
+    /// List the jobs of an output
+    Jobs(JobsArgs),
+    /// Show a job's rejected records, or send them through again
+    Rejects(RejectsArgs),
+    /// Print the first rows of a table
+    Head(HeadArgs),
+    /// Print a table's rows, nulls and bounds, column by column
+    Stats(StatsArgs),
+}
+
+/// Where a job's tables go, when nothing else is said.
+pub(crate) const DEFAULT_OUTPUT: &str = "forebay-out";
+
+/// `forebay run`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A shipped recipe's name, or the path of a recipe file
+    pub(crate) recipe: String,
+    /// Files, s3://bucket/key, or - for standard input
+    #[arg(required = true)]
+    pub(crate) inputs: Vec<String>,
+    /// Folder or s3://bucket/prefix for the tables
+    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
+    pub(crate) output: String,
+    /// Memory budget, such as 256MiB (default: a quarter of the machine's or container's memory, at most 2GiB)
+    #[arg(long, env = "FOREBAY_MEMORY")]
+    pub(crate) memory: Option<ByteSize>,
+    /// Change a setting of the recipe or the job; see below
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Input format; by default it is recognised by content
+    #[arg(long, default_value = "auto", value_parser = ["auto", "ndjson", "json", "csv", "parquet", "arrow"])]
+    pub(crate) format: String,
+    /// Idempotency key (default: derived from recipe, settings and files)
+    #[arg(long)]
+    pub(crate) job: Option<String>,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
+    pub(crate) progress: ProgressKind,
+    /// Write a JSON report to this file at the end
+    #[arg(long)]
+    pub(crate) report: Option<PathBuf>,
+    /// Fail the job when more records than this are rejected
+    #[arg(long)]
+    pub(crate) max_rejects: Option<u64>,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressKind {
+    /// A bar on a terminal, lines otherwise.
+    Auto,
+    /// Lines of text.
+    Plain,
+    /// Lines of JSON.
+    Json,
+    /// Nothing.
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipesCommand {
+    /// The shipped recipes
+    List,
+    /// A recipe's text
+    Show {
+        /// Name or path
+        recipe: String,
+    },
+    /// Check a recipe, and show its tables
+    Check {
+        /// Name or path
+        recipe: String,
+        /// Change a setting
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+}
+
+/// `forebay plan`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Name or path
+    pub(crate) recipe: String,
+    /// Memory budget
+    #[arg(long, env = "FOREBAY_MEMORY")]
+    pub(crate) memory: Option<ByteSize>,
+    /// Change a setting
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Plan for this output: parts of uploads to a bucket are larger
+    #[arg(long, short, default_value = DEFAULT_OUTPUT)]
+    pub(crate) output: String,
+}
+
+/// `forebay jobs`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct JobsArgs {
+    /// Output that the jobs write to
+    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
+    pub(crate) output: String,
+    /// Most jobs to show
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `forebay rejects`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RejectsArgs {
+    /// The job's key
+    pub(crate) job: String,
+    /// Output that the job writes to
+    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
+    pub(crate) output: String,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the rejected records themselves, to be mended
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+    /// Send the job's rejects through again, as a job of their own
+    #[arg(long)]
+    pub(crate) replay: bool,
+    /// With --replay: mended records to take instead
+    #[arg(long, requires = "replay", value_name = "FILE")]
+    pub(crate) from: Option<String>,
+    /// With --replay: a corrected recipe
+    #[arg(long, requires = "replay")]
+    pub(crate) recipe: Option<String>,
+    /// With --replay: memory budget
+    #[arg(long, env = "FOREBAY_MEMORY")]
+    pub(crate) memory: Option<ByteSize>,
+    /// With --replay: how progress is shown
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
+    pub(crate) progress: ProgressKind,
+    /// With --replay: write a JSON report
+    #[arg(long)]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// `forebay head`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HeadArgs {
+    /// The table's folder
+    pub(crate) table: String,
+    /// Rows
+    #[arg(short = 'n', long = "rows", default_value_t = 10)]
+    pub(crate) rows: usize,
+}
+
+/// `forebay stats`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// The table's folder
+    pub(crate) table: String,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn settings_help() -> String {
+    let mut text = String::from("Settings (--set KEY=VALUE):\n");
+    for setting in forebay_recipe::SETTINGS {
+        text.push_str(&format!("  {:<20} {:<40} {}\n", setting.key, setting.values, setting.help));
+    }
+    text.push_str("\nExit status: 0 done, 1 failed, 2 usage or configuration, 3 done with rejects.");
+    text
+}
+
+/// Reads the command line, does what it says, and gives the exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to do if even that can't be printed.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("RUST_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,deltalake_core=error,buoyant_kernel=error")),
+        )
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let result = match cli.command {
+        Command::Run(args) => commands::run::start(args),
+        Command::Recipes { command } => commands::recipes::run(&command),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Jobs(args) => commands::jobs::run(&args),
+        Command::Rejects(args) => commands::rejects::run(args),
+        Command::Head(args) => commands::tables::head(&args),
+        Command::Stats(args) => commands::tables::stats(&args),
+    };
+    result.unwrap_or_else(|error| {
+        commands::complain(&format!("{error:#}"));
+        let usage = error.downcast_ref::<commands::Usage>().is_some();
+        ExitCode::from(if usage { USAGE } else { FAILED })
+    })
+}

@@ -1,0 +1,220 @@
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use forebay_api::{Gateway as _, JobProgress, SubmitEvent, SubmitRequest};
+use forebay_objects::Place;
+use forebay_types::{ByteSize, JobState};
+use futures::StreamExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{FAILED, REJECTS, RunArgs};
+use crate::commands::progress::Progress;
+use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, service_error};
+use crate::embedded::{Embedded, EmbeddedConfig};
+use crate::report::Report;
+use crate::supervisor::{self, Role};
+
+/// How often progress is shown.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Exit status of a job that was interrupted.
+const INTERRUPTED: u8 = FAILED;
+
+/// `forebay run`
+pub(crate) fn start(args: RunArgs) -> anyhow::Result<ExitCode> {
+    match supervisor::role()? {
+        Role::Supervisor => {
+            // A stream that a worker has read from can't be read again by the next one.
+            let stream = args.inputs.iter().any(|input| input == "-");
+            supervisor::supervise(!stream)
+        }
+        Role::Worker { crashed } => {
+            let runtime = runtime()?;
+            let result = runtime.block_on(run(args, crashed));
+            // A blocking read of standard input would keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            result
+        }
+    }
+}
+
+/// The runtime of a worker. Its blocking threads are bounded: each has a stack, and caches of the allocator.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(32).build()?)
+}
+
+async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
+    let (recipe, text) = load_recipe(&args.recipe)?;
+    let settings = parse_settings(&args.settings)?;
+    let request = SubmitRequest {
+        key: args.job.clone(),
+        recipe,
+        settings: settings.clone(),
+        format: args.format.clone(),
+        output: args.output.clone(),
+        inputs: args.inputs.clone(),
+        max_rejects: args.max_rejects,
+    };
+    let (plan, prepared, steps) = plan_for(&args.recipe, &text, &settings, args.memory, &args.output).await?;
+    let started = Instant::now();
+    let embedded = Embedded::start(EmbeddedConfig {
+        output: args.output.clone(),
+        plan: plan.clone(),
+        file_bytes: prepared.tuning.file_bytes.0,
+        commit_interval: prepared.tuning.commit_interval,
+        crashed,
+    })
+    .await?;
+    let ended = drive(&embedded, request, &args).await;
+    let result = match ended {
+        Ok(Ended { key, interrupted, before }) => {
+            let progress = embedded.gateway.get_job(&key).await.map_err(service_error)?;
+            let id = embedded.catalog.job_by_key(&key).await?.id;
+            let stages = embedded.catalog.progress(id).await?.stages;
+            let report = Report::new(&progress, &stages, started.elapsed().as_secs_f64(), plan.memory.0);
+            if let Some(path) = &args.report {
+                let text = serde_json::to_string_pretty(&report)?;
+                std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
+            }
+            let tables: Vec<String> = steps.tables().iter().map(|(name, _)| name.clone()).collect();
+            conclude(&progress, &report, &tables, &args, interrupted, before)
+        }
+        Err(error) => Err(error),
+    };
+    embedded.stop().await?;
+    result
+}
+
+/// How the wait for a job ended.
+struct Ended {
+    key: String,
+    interrupted: bool,
+    /// The state that the job had ended in before, if it had.
+    before: Option<JobState>,
+}
+
+/// Submits the job and waits for its end, or for a signal.
+async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> anyhow::Result<Ended> {
+    let max_rejects = request.max_rejects;
+    let mut events =
+        embedded.gateway.submit(request, futures::stream::empty().boxed()).await.map_err(service_error)?;
+    let accepted = match events.next().await {
+        Some(Ok(SubmitEvent::Accepted(accepted))) => accepted,
+        Some(Err(error)) => return Err(service_error(error)),
+        Some(Ok(_)) | None => anyhow::bail!("the job was not accepted"),
+    };
+    let key = accepted.job;
+    if accepted.ended.is_some() {
+        return Ok(Ended { key, interrupted: false, before: accepted.ended });
+    }
+    let mut progress = Progress::new(args.progress);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut updates = embedded.gateway.watch_job(&key).await.map_err(service_error)?;
+    let mut latest: Option<JobProgress> = None;
+    let mut framing = true;
+    loop {
+        tokio::select! {
+            event = events.next(), if framing => match event {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    progress.finish();
+                    return Err(service_error(error));
+                }
+                None => framing = false,
+            },
+            update = updates.next() => match update {
+                Some(update) => {
+                    let update = update.map_err(service_error)?;
+                    let rejected: u64 = update.rejects.values().sum();
+                    if let Some(most) = max_rejects.filter(|most| rejected > *most) {
+                        let id = embedded.catalog.job_by_key(&key).await?.id;
+                        let message = format!("{rejected} records were rejected, more than --max-rejects {most}");
+                        embedded.catalog.end_job(id, JobState::Failed, Some(message)).await?;
+                    }
+                    latest = Some(update);
+                }
+                None => {
+                    progress.finish();
+                    return Ok(Ended { key, interrupted: false, before: None });
+                }
+            },
+            () = tokio::time::sleep(TICK) => {
+                if let Some(error) = embedded.broken() {
+                    progress.finish();
+                    anyhow::bail!(error);
+                }
+            }
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+        if let Some(latest) = &latest {
+            progress.update(latest, &embedded.budget, embedded.at_work());
+        }
+    }
+    progress.finish();
+    // A second signal does not wait for anything.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(Ended { key, interrupted: true, before: None })
+}
+
+/// Says how the job ended, where the tables are, and how to open them.
+fn conclude(
+    progress: &JobProgress,
+    report: &Report,
+    tables: &[String],
+    args: &RunArgs,
+    interrupted: bool,
+    before: Option<JobState>,
+) -> anyhow::Result<ExitCode> {
+    let key = &report.job;
+    if interrupted && progress.summary.state == JobState::Running {
+        println!("job {key}: interrupted; run the same command again and it goes on from the last commit");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    match progress.summary.state {
+        JobState::Done => {}
+        JobState::Cancelled => {
+            println!("job {key}: cancelled; what was committed stays");
+            return Ok(ExitCode::from(FAILED));
+        }
+        JobState::Failed | JobState::Running => {
+            let error = progress.summary.error.clone().unwrap_or_else(|| "no reason was kept".to_owned());
+            anyhow::bail!("job {key} failed: {error}");
+        }
+    }
+    if before == Some(JobState::Done) {
+        println!("job {key}: already complete; nothing was written");
+    }
+    let place = Place::open(&args.output)?;
+    let width = tables.iter().map(String::len).max().unwrap_or(0);
+    for table in tables {
+        println!("{table:<width$}  {:>12} rows", report.rows_out.get(table).copied().unwrap_or(0));
+    }
+    if before.is_none() {
+        println!(
+            "job {key}: {} records in, {} rejected, in {:.2} s ({} in, {} out, peak memory {} of {})",
+            report.records_in,
+            report.rejected(),
+            report.seconds,
+            ByteSize(report.bytes_in),
+            ByteSize(report.bytes_out),
+            ByteSize(report.peak_rss_bytes),
+            ByteSize(report.budget_bytes),
+        );
+    }
+    if report.rejected() > 0 {
+        println!("rejects: forebay rejects {key} --output {}", args.output);
+    }
+    if let Some(table) = tables.last() {
+        println!("open: {}", how_to_open(&place, table));
+    }
+    Ok(if report.rejected() > 0 { ExitCode::from(REJECTS) } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,262 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use forebay_budget::{Budget, Pool};
+use forebay_catalog::Catalog;
+use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig};
+use forebay_lake::{STAGING_FOLDER, STATE_FOLDER};
+use forebay_objects::Place;
+use forebay_queue::{JobQueue, SqliteQueue, WorkHandler};
+use forebay_recipe::Prepared;
+use forebay_steps::Steps;
+use forebay_storage::{Storage, StorageConfig};
+use forebay_transform::{Transform, TransformConfig};
+use forebay_types::{JobId, REJECTS_TABLE};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::plan::Plan;
+
+/// How long a start waits for a process that is just going away to let go of the output.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// What an embedded Forebay is started with.
+#[derive(Clone, Debug)]
+pub struct EmbeddedConfig {
+    /// Where the tables are.
+    pub output: String,
+    /// Sizes.
+    pub plan: Plan,
+    /// Bytes at which a file is closed.
+    pub file_bytes: u64,
+    /// Longest wait for a commit.
+    pub commit_interval: Duration,
+    /// True if the process before this one died of something that was no clean stop, as its supervisor saw.
+    pub crashed: bool,
+}
+
+/// All services in one process, over SQLite and one output.
+pub struct Embedded {
+    /// The door.
+    pub gateway: Arc<Gateway>,
+    /// The truth.
+    pub catalog: Arc<Catalog>,
+    /// The ledger.
+    pub budget: Budget,
+    transform: Arc<Transform>,
+    stop: CancellationToken,
+    queue_stop: CancellationToken,
+    tasks: JoinSet<()>,
+    /// Held as long as the process works on this output.
+    _lock: std::fs::File,
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").finish_non_exhaustive()
+    }
+}
+
+/// Where the catalog of an output is: with the tables, or, for a bucket, in the user's state folder.
+pub(crate) fn state_folder(output: &Place) -> PathBuf {
+    if let Some(directory) = output.directory() {
+        return directory.join(STATE_FOLDER);
+    }
+    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from);
+        home.join(".local/state")
+    });
+    let name = forebay_objects::checksum(output.uri().as_str().as_bytes());
+    base.join("forebay").join(format!("{name:032x}"))
+}
+
+/// The catalog's URL in a state folder.
+pub(crate) fn catalog_url(folder: &std::path::Path) -> String {
+    format!("sqlite:{}", folder.join("catalog.db").display())
+}
+
+impl Embedded {
+    /// Starts everything, after clearing up what an earlier process left.
+    pub async fn start(config: EmbeddedConfig) -> anyhow::Result<Self> {
+        let output = Place::open(&config.output)?;
+        let folder = state_folder(&output);
+        let spill = folder.join("tmp");
+        std::fs::create_dir_all(&spill).with_context(|| format!("can't make {}", spill.display()))?;
+        let lock = lock(&folder).await?;
+        let catalog = Arc::new(Catalog::open(&catalog_url(&folder)).await?);
+        let queue = Arc::new(SqliteQueue::open(folder.join("queue.db")).await?);
+        // The catalog knows what is to be done; messages of a dead process are only in the way.
+        queue.clear().await?;
+        let budget = Budget::new(config.plan.memory.0);
+        let pool = |name: &'static str| -> anyhow::Result<Pool> { Ok(budget.pool(name, config.plan.of(name))?) };
+        let program = pool("program")?;
+        let stop = CancellationToken::new();
+        let changed = Arc::new(Notify::new());
+        let storage = Arc::new(Storage::new(
+            Arc::clone(&catalog),
+            budget.clone(),
+            pool("held")?,
+            pool("encoding")?,
+            StorageConfig {
+                row_group_bytes: config.plan.row_group_bytes,
+                file_bytes: config.file_bytes,
+                part_bytes: config.plan.part_bytes as usize,
+                commit_interval: config.commit_interval,
+                encoders: config.plan.workers,
+                spill,
+            },
+        ));
+        let transform = Arc::new(Transform::new(
+            Arc::clone(&catalog),
+            Arc::clone(&storage) as Arc<dyn forebay_api::Storage>,
+            budget.clone(),
+            pool("chunks")?,
+            pool("large_records")?,
+            TransformConfig {
+                owner: format!("embedded-{}-{}", std::process::id(), now_nanos()),
+                workers: config.plan.workers,
+                chunk_memory: config.plan.chunk_memory,
+                sql_memory: config.plan.sql_memory as usize,
+                staging_folder: STAGING_FOLDER.to_owned(),
+            },
+            Arc::clone(&changed),
+            stop.clone(),
+        ));
+        recover(&catalog, &storage, &transform, config.crashed).await?;
+        let gateway = Arc::new(Gateway::new(
+            Arc::clone(&catalog),
+            budget.clone(),
+            pool("intake")?,
+            GatewayConfig {
+                chunk_bytes: config.plan.chunk_bytes,
+                backlog: config.plan.in_flight as u64 * 4,
+                staging_folder: STAGING_FOLDER.to_owned(),
+            },
+            Arc::clone(&changed),
+            stop.clone(),
+        ));
+        let mut started = Self {
+            gateway,
+            catalog,
+            budget,
+            transform,
+            stop,
+            queue_stop: CancellationToken::new(),
+            tasks: JoinSet::new(),
+            _lock: lock,
+        };
+        drop(program);
+        started.spawn(queue, storage, changed, config.plan.in_flight);
+        Ok(started)
+    }
+
+    fn spawn(&mut self, queue: Arc<SqliteQueue>, storage: Arc<Storage>, changed: Arc<Notify>, in_flight: usize) {
+        let (handler, stop) = (Arc::clone(&self.transform), self.queue_stop.clone());
+        let worker = Arc::clone(&queue);
+        self.tasks.spawn(async move {
+            if let Err(error) = worker.run("transform", in_flight, handler as Arc<dyn WorkHandler>, stop).await {
+                tracing::error!(%error, "the queue's worker ended");
+            }
+        });
+        let (transform, stop) = (Arc::clone(&self.transform), self.queue_stop.clone());
+        self.tasks.spawn(async move { transform.keep_leases(stop).await });
+        let (writer, stop) = (Arc::clone(&storage), self.stop.clone());
+        self.tasks.spawn(async move { writer.run(stop).await });
+        let dispatcher = Dispatcher::new(Dispatch {
+            catalog: Arc::clone(&self.catalog),
+            queue,
+            storage,
+            changed,
+            staging_folder: STAGING_FOLDER.to_owned(),
+        });
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { dispatcher.run(stop).await });
+    }
+
+    /// Chunks in work now.
+    pub fn at_work(&self) -> usize {
+        self.transform.at_work()
+    }
+
+    /// An error that no chunk or job can be told: the catalog itself can't be written, say.
+    pub fn broken(&self) -> Option<String> {
+        self.transform.broken()
+    }
+
+    /// Stops: chunks in work are handed back, what is written but not committed is done again next time.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.queue_stop.cancel();
+        while let Some(task) = self.tasks.join_next().await {
+            task.map_err(|error| anyhow!("a task failed: {error}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Finishes or takes back what a dead process left half done.
+async fn recover(
+    catalog: &Arc<Catalog>,
+    storage: &Storage,
+    transform: &Transform,
+    crashed: bool,
+) -> anyhow::Result<()> {
+    let recovery = catalog.recover(crashed).await?;
+    for (group, job) in &recovery.abandoned {
+        storage.recover(&[(*group, *job)], &tables_of(catalog, *job).await?).await?;
+    }
+    if crashed && recovery.claimed.is_empty() {
+        bail!("the process crashed while no chunk was at work; run with RUST_LOG=debug to see where");
+    }
+    for claim in &recovery.claimed {
+        transform.settle_death(claim).await?;
+    }
+    // What was committed but not published becomes visible now.
+    for job in catalog.list_jobs(100, None).await? {
+        storage.publish(job.id).await?;
+    }
+    Ok(())
+}
+
+async fn tables_of(catalog: &Catalog, job: JobId) -> anyhow::Result<Vec<String>> {
+    let job = catalog.job(job).await?;
+    let settings = serde_json::from_str(&job.settings)?;
+    let prepared = Prepared::new(&job.recipe_name, &job.recipe, &settings)?;
+    let steps = Steps::plan(&prepared.recipe, &prepared.layout).await?;
+    let mut tables: Vec<String> = steps.tables().iter().map(|(name, _)| name.clone()).collect();
+    tables.push(REJECTS_TABLE.to_owned());
+    Ok(tables)
+}
+
+/// Keeps two processes from working on one output.
+async fn lock(folder: &std::path::Path) -> anyhow::Result<std::fs::File> {
+    let path = folder.join("lock");
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("can't write {}", path.display()))?;
+    let since = std::time::Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if since.elapsed() < LOCK_WAIT => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                bail!("another forebay is at work on {}: wait for it, or use another --output", folder.display())
+            }
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("can't lock {}", path.display()));
+            }
+        }
+    }
+}
+
+fn now_nanos() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos())
+}

@@ -1,0 +1,14 @@
+//! Forebay in one process: the services wired together ([`Embedded`]), the plan of their memory ([`Plan`]), and the
+//! command line over both.
+
+mod cli;
+mod commands;
+mod embedded;
+mod plan;
+mod report;
+mod supervisor;
+
+pub use cli::main;
+pub use embedded::{Embedded, EmbeddedConfig};
+pub use plan::{Holder, Plan, PlanRequest};
+pub use report::Report;

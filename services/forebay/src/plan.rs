@@ -1,0 +1,175 @@
+use forebay_objects::FRAME_BYTES;
+use forebay_recipe::Tuning;
+use forebay_types::ByteSize;
+
+const MIB: u64 = 1 << 20;
+
+/// What the program holds before any record comes: code, the catalog's pages, stacks, the allocator's own.
+const PROGRAM: u64 = 40 * MIB;
+
+/// What a plan is made from.
+#[derive(Clone, Debug)]
+pub struct PlanRequest {
+    /// The budget.
+    pub memory: ByteSize,
+    /// Cores of the machine.
+    pub cores: usize,
+    /// The job's own sizes, which win over planned ones.
+    pub tuning: Tuning,
+    /// Longest record.
+    pub record_limit: ByteSize,
+    /// Tables that the recipe writes, rejects among them.
+    pub tables: u64,
+    /// Whether the recipe has SQL steps.
+    pub steps: bool,
+    /// Whether the output is a bucket, whose upload parts must be 5 MiB or more.
+    pub bucket: bool,
+}
+
+/// Who may hold how much of the budget, at worst.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Name, as in metrics.
+    pub name: &'static str,
+    /// Bytes.
+    pub bytes: u64,
+    /// How they come about.
+    pub how: String,
+}
+
+/// Sizes of every part of the process, planned once from capacity. Nothing shrinks them later: see
+/// `docs/architecture.md`, "Memory".
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The budget.
+    pub memory: ByteSize,
+    /// Every holder; their sum is at most the budget.
+    pub holders: Vec<Holder>,
+    /// Chunks decoded, and row groups encoded, at the same time.
+    pub workers: usize,
+    /// Chunks in work at once.
+    pub in_flight: usize,
+    /// Input bytes of a chunk.
+    pub chunk_bytes: u64,
+    /// Budget of one chunk in work.
+    pub chunk_memory: u64,
+    /// Of that, for SQL.
+    pub sql_memory: u64,
+    /// Decoded bytes of a row group.
+    pub row_group_bytes: u64,
+    /// Bytes of an upload's part.
+    pub part_bytes: u64,
+}
+
+impl Plan {
+    /// Plans a process, or says by how much the budget is too small.
+    pub fn new(request: &PlanRequest) -> Result<Self, String> {
+        let memory = request.memory.0;
+        let data = memory.saturating_sub(PROGRAM);
+        let frame = FRAME_BYTES as u64;
+        let limit = request.record_limit.0;
+        let workers = request.tuning.workers.unwrap_or(request.cores).max(1);
+        let chunk_bytes = request.tuning.chunk_bytes.map_or((data / 16).clamp(MIB, 32 * MIB), |size| size.0);
+        let sql_memory = if request.steps { chunk_bytes * 2 } else { 0 };
+        let batch = (data / 64).clamp(MIB, 8 * MIB);
+        let collected = if request.steps { chunk_bytes * 2 } else { 0 };
+        let chunk_memory = 2 * frame + 2 * batch + sql_memory + collected;
+        let fitting = (data / 5 / chunk_memory).max(1) as usize;
+        let in_flight = request.tuning.max_in_flight.unwrap_or(workers * 2).min(fitting).max(1);
+        let row_group_bytes = request
+            .tuning
+            .row_group_bytes
+            .map_or((data.saturating_sub(40 * MIB) / 16).clamp(MIB, 16 * MIB), |size| size.0);
+        let part_bytes = if request.bucket { 5 * MIB } else { MIB / 4 };
+        let encoders = workers as u64;
+        let large = limit * 2;
+        let mut holders = vec![
+            Holder { name: "program", bytes: PROGRAM, how: "code, catalog, stacks, allocator".to_owned() },
+            Holder {
+                name: "intake",
+                bytes: 2 * frame + chunk_bytes + limit,
+                how: format!("2 frames + a chunk of {} + a record of {}", ByteSize(chunk_bytes), ByteSize(limit)),
+            },
+            Holder { name: "large_records", bytes: large, how: format!("one record of {}, twice", ByteSize(limit)) },
+            Holder {
+                name: "chunks",
+                bytes: in_flight as u64 * chunk_memory,
+                how: format!("{in_flight} chunks in work x {}", ByteSize(chunk_memory)),
+            },
+            Holder {
+                name: "encoding",
+                bytes: encoders * row_group_bytes * 3 / 2,
+                how: format!("{encoders} row groups of {} x 1.5", ByteSize(row_group_bytes)),
+            },
+            Holder {
+                name: "uploads",
+                bytes: request.tables * 2 * part_bytes,
+                how: format!("{} files x 2 parts of {}", request.tables, ByteSize(part_bytes)),
+            },
+        ];
+        let planned: u64 = holders.iter().map(|holder| holder.bytes).sum();
+        let least = request.tables * row_group_bytes;
+        if planned + least > memory {
+            return Err(format!(
+                "the budget of {} is too small by {}: {} are needed at least (forebay plan shows the sum); give more, or \
+                 set source.record_limit, chunk.bytes, row_group.bytes or workers lower",
+                request.memory,
+                ByteSize(planned + least - memory),
+                ByteSize(planned + least),
+            ));
+        }
+        holders.push(Holder {
+            name: "held",
+            bytes: memory - planned,
+            how: "rows that wait for their row group; beyond it they go to disk".to_owned(),
+        });
+        Ok(Self {
+            memory: request.memory,
+            holders,
+            workers,
+            in_flight,
+            chunk_bytes,
+            chunk_memory,
+            sql_memory,
+            row_group_bytes,
+            part_bytes,
+        })
+    }
+
+    /// Bytes of a holder.
+    pub fn of(&self, name: &str) -> u64 {
+        self.holders.iter().find(|holder| holder.name == name).map_or(0, |holder| holder.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(memory: u64) -> PlanRequest {
+        PlanRequest {
+            memory: ByteSize::mib(memory),
+            cores: 2,
+            tuning: Tuning::default(),
+            record_limit: ByteSize::mib(10),
+            tables: 4,
+            steps: false,
+            bucket: false,
+        }
+    }
+
+    #[test]
+    fn the_sum_is_the_budget_and_small_budgets_fit() {
+        for memory in [96, 128, 256, 1024, 16_384] {
+            let plan = Plan::new(&request(memory)).unwrap();
+            assert_eq!(plan.holders.iter().map(|h| h.bytes).sum::<u64>(), memory << 20, "{memory}");
+            assert!(plan.in_flight >= 1);
+        }
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_with_the_missing_amount() {
+        let error = Plan::new(&request(64)).unwrap_err();
+        assert!(error.contains("too small by") && error.contains("MiB"), "{error}");
+    }
+}

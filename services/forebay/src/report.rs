@@ -1,0 +1,94 @@
+use std::collections::BTreeMap;
+
+use forebay_api::JobProgress;
+use serde::Serialize;
+
+/// A job's report, as `--report` writes it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Idempotency key.
+    pub job: String,
+    /// `done`, `failed`, `cancelled` or `running` (interrupted; it resumes).
+    pub state: String,
+    /// Records read: written and rejected ones.
+    pub records_in: u64,
+    /// Rows by table.
+    pub rows_out: BTreeMap<String, u64>,
+    /// Rejects by reason.
+    pub rejects: BTreeMap<String, u64>,
+    /// Input bytes, decompressed.
+    pub bytes_in: u64,
+    /// Bytes of Parquet files.
+    pub bytes_out: u64,
+    /// Wall time of this run.
+    pub seconds: f64,
+    /// Seconds by stage, summed over workers.
+    pub stages: BTreeMap<String, f64>,
+    /// Largest resident size of the process.
+    pub peak_rss_bytes: u64,
+    /// The budget.
+    pub budget_bytes: u64,
+    /// Enrichment: nothing is enriched by the recipes that there are.
+    pub enrichment: Enrichment,
+    /// De-duplication: none of the recipes that there are does it.
+    pub dedup: Dedup,
+    /// Chunks, not counting those that were split.
+    pub chunks: u64,
+    /// Attempts beyond each chunk's first.
+    pub retries: u64,
+    /// Why the job failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Counts of the enrichment.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Enrichment {
+    /// Unique keys.
+    pub keys: u64,
+    /// Keys that a cache knew.
+    pub cache_hits: u64,
+    /// Calls upstream.
+    pub upstream_calls: u64,
+    /// Keys without an answer.
+    pub failed: u64,
+}
+
+/// Counts of the de-duplication.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Dedup {
+    /// Rows looked at.
+    pub seen: u64,
+    /// Rows left out.
+    pub dropped: u64,
+}
+
+impl Report {
+    /// The report of a job as it stands.
+    pub fn new(progress: &JobProgress, stages: &BTreeMap<String, u64>, seconds: f64, budget: u64) -> Self {
+        let chunks = progress.chunks.iter().filter(|(state, _)| *state != "split").map(|(_, n)| n).sum();
+        Self {
+            job: progress.summary.job.clone(),
+            state: progress.summary.state.as_str().to_owned(),
+            records_in: progress.records_in,
+            rows_out: progress.rows_out.iter().map(|table| (table.table.clone(), table.rows)).collect(),
+            rejects: progress.rejects.clone(),
+            bytes_in: progress.bytes_in,
+            bytes_out: progress.bytes_out,
+            seconds,
+            stages: stages.iter().map(|(stage, micros)| (stage.clone(), *micros as f64 / 1e6)).collect(),
+            peak_rss_bytes: forebay_budget::memory::peak_resident(),
+            budget_bytes: budget,
+            enrichment: Enrichment::default(),
+            dedup: Dedup::default(),
+            chunks,
+            retries: progress.retries,
+            error: progress.summary.error.clone(),
+        }
+    }
+
+    /// Rejects in all.
+    pub fn rejected(&self) -> u64 {
+        self.rejects.values().sum()
+    }
+}

@@ -1,0 +1,52 @@
+use forebay_api::{ErrorKind, ServiceError};
+use forebay_catalog::CatalogError;
+use forebay_lake::LakeError;
+use forebay_objects::StoreError;
+use forebay_recipe::RecipeError;
+
+/// Why a submission, or a question about a job, failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// Input or recipe that can't be used together, or at all.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl Failure {
+    pub(crate) fn unusable(message: impl Into<String>) -> Self {
+        Self::Unusable(message.into())
+    }
+}
+
+impl From<Failure> for ServiceError {
+    fn from(failure: Failure) -> Self {
+        let message = failure.to_string();
+        let (kind, reason) = match failure {
+            Failure::Service(error) => return error,
+            Failure::Recipe(_) => (ErrorKind::InvalidArgument, "RECIPE_INVALID"),
+            Failure::Unusable(_) => (ErrorKind::InvalidArgument, "INPUT_UNUSABLE"),
+            Failure::Store(StoreError::BadUri { .. }) => (ErrorKind::InvalidArgument, "URI_INVALID"),
+            Failure::Store(StoreError::Unreadable { .. }) => (ErrorKind::NotFound, "INPUT_UNREADABLE"),
+            Failure::Store(StoreError::Changed { .. }) => (ErrorKind::FailedPrecondition, "INPUT_CHANGED"),
+            Failure::Store(StoreError::Full { .. }) => (ErrorKind::FailedPrecondition, "DISK_FULL"),
+            Failure::Store(StoreError::Corrupt { .. }) => (ErrorKind::FailedPrecondition, "INPUT_CORRUPT"),
+            Failure::Store(StoreError::Store { .. }) => (ErrorKind::FailedPrecondition, "STORE_FAILED"),
+            Failure::Lake(LakeError::SchemaMismatch { .. }) => (ErrorKind::FailedPrecondition, "SCHEMA_MISMATCH"),
+            Failure::Lake(_) => (ErrorKind::FailedPrecondition, "TABLE_FAILED"),
+            Failure::Catalog(CatalogError::NotFound { .. }) => (ErrorKind::NotFound, "JOB_NOT_FOUND"),
+            Failure::Catalog(CatalogError::Conflict(_)) => (ErrorKind::AlreadyExists, "JOB_CONFLICT"),
+            Failure::Catalog(_) => (ErrorKind::Internal, "CATALOG_FAILED"),
+        };
+        Self::new(kind, reason, message)
+    }
+}

@@ -1,0 +1,307 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_budget::{Budget, Pool, Pressure};
+use forebay_catalog::{Catalog, Cursor, Job, NewChunk};
+use forebay_decode::{CsvHeader, Dialect};
+use forebay_framing::{Framer, Framing, Targets, header_end};
+use forebay_objects::{Compression, Content, Input, InputInfo, Staging, StoreError, decompress};
+use forebay_recipe::Prepared;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::cutter::Cutter;
+use crate::error::Failure;
+
+/// Bytes of an input that its content is recognised by.
+const PREFIX: u64 = 64 << 10;
+
+/// How often the backlog is looked at while it is full.
+const BACKLOG_POLL: Duration = Duration::from_millis(20);
+
+/// Cuts the inputs of one job into chunks and makes them durable.
+pub(crate) struct JobFraming {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) budget: Budget,
+    /// Budget of the raw bytes that are held while a chunk is cut.
+    pub(crate) intake: Pool,
+    pub(crate) job: Job,
+    pub(crate) prepared: Prepared,
+    pub(crate) staging: Staging,
+    /// Input bytes that a chunk aims at.
+    pub(crate) chunk_bytes: u64,
+    /// Chunks that may wait for workers.
+    pub(crate) backlog: u64,
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// One input while it is cut.
+pub(crate) struct InputFraming {
+    pub(crate) index: u32,
+    pub(crate) input: Input,
+    pub(crate) info: InputInfo,
+    pub(crate) header: Option<Vec<u8>>,
+    /// Everything before is durable.
+    pub(crate) offset: u64,
+    pub(crate) records: u64,
+}
+
+pub(crate) type Frames = BoxStream<'static, Result<Bytes, StoreError>>;
+
+impl JobFraming {
+    /// Cuts every input that is not done yet. `frames` is the input of a client that streams.
+    pub(crate) async fn run(&self, mut frames: Option<Frames>) -> Result<(), Failure> {
+        for known in self.catalog.inputs(self.job.id).await? {
+            if known.complete {
+                continue;
+            }
+            let input = Input::reopen(&known.identity).await?;
+            let stream = match frames.take() {
+                Some(frames) => frames,
+                None => input.frames(0),
+            };
+            let (info, stream) = self.recognise(&known.info, &input, stream).await?;
+            let state = InputFraming {
+                index: known.index,
+                input,
+                info,
+                header: known.header,
+                offset: known.offset,
+                records: known.records,
+            };
+            self.frame(state, stream).await?;
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+        self.catalog.finish_input(self.job.id).await?;
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Finds out what an input holds. The stream that is given back begins at the input's start, decompressed.
+    async fn recognise(
+        &self,
+        known: &Option<String>,
+        input: &Input,
+        mut stream: Frames,
+    ) -> Result<(InputInfo, Frames), Failure> {
+        let first = match stream.next().await {
+            Some(frame) => frame?,
+            None => Bytes::new(),
+        };
+        let compression = Compression::of(&first);
+        let uri = input.identity().uri.clone();
+        let whole: Frames = futures::stream::once(async { Ok(first) }).chain(stream).boxed();
+        let mut plain = match compression {
+            Some(compression) => decompress(uri.clone(), compression, whole),
+            None => whole,
+        };
+        if let Some(info) = known.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
+            return Ok((info, plain));
+        }
+        let first = match plain.next().await {
+            Some(frame) => frame?,
+            None => Bytes::new(),
+        };
+        let prefix = &first[..first.len().min(PREFIX as usize)];
+        let format = self.prepared.recipe.source.format;
+        let content = Content::of(format, prefix);
+        refuse_unreadable(&uri, content, prefix)?;
+        let plain = futures::stream::once(async { Ok(first) }).chain(plain).boxed();
+        Ok((InputInfo { content, compression }, plain))
+    }
+
+    async fn frame(&self, state: InputFraming, stream: Frames) -> Result<(), Failure> {
+        let by_reference = state.input.is_durable() && state.info.compression.is_none();
+        let staged = !by_reference || matches!(state.info.content, Content::ArrowFile | Content::ArrowStream);
+        if staged && self.prepared.layout.protected {
+            return Err(Failure::unusable(format!(
+                "{}: this recipe protects fields, and this input would have to be copied to staging in the clear; \
+                 give it as an uncompressed NDJSON, JSON, CSV or Parquet file, or, if it is synthetic or public, say \
+                 --set protect=off",
+                state.input.identity().uri
+            )));
+        }
+        match state.info.content {
+            Content::Parquet if by_reference => self.frame_parquet(state).await,
+            Content::Parquet => Err(Failure::unusable(format!(
+                "{}: Parquet can't be read from a stream or a compressed file; give the file itself",
+                state.input.identity().uri
+            ))),
+            Content::ArrowFile | Content::ArrowStream => self.frame_arrow(state, stream).await,
+            Content::Ndjson | Content::Json | Content::Csv => self.frame_text(state, stream, by_reference).await,
+        }
+    }
+
+    async fn frame_text(&self, mut state: InputFraming, stream: Frames, by_reference: bool) -> Result<(), Failure> {
+        let csv = &self.prepared.recipe.source.csv;
+        let framing = match state.info.content {
+            Content::Csv => Framing::Csv { delimiter: csv.delimiter as u8, quote: csv.quote as u8 },
+            Content::Json => Framing::JsonArray,
+            _ => Framing::Lines,
+        };
+        // A durable input is read from where it was left; a stream comes from its start, and is read over.
+        let mut stream = if by_reference && state.offset > 0 { state.input.frames(state.offset) } else { stream };
+        let mut at = if by_reference { state.offset } else { 0 };
+        let mut rest = Bytes::new();
+        if state.info.content == Content::Csv && state.header.is_none() {
+            (stream, rest) = self.read_header(&mut state, &framing, stream).await?;
+            at = state.offset;
+        }
+        let dialect = match state.info.content {
+            Content::Csv => {
+                let header = state.header.as_deref().filter(|header| !header.is_empty());
+                let header = CsvHeader::new(&self.prepared.layout, csv, header)
+                    .map_err(|error| Failure::unusable(format!("{}: {error}", state.input.identity().uri)))?;
+                Dialect::Csv(header)
+            }
+            Content::Json => Dialect::JsonArray,
+            _ => Dialect::Lines,
+        };
+        let framer = if state.offset == 0 {
+            Framer::new(framing, self.targets(None))
+        } else {
+            Framer::resume(framing, self.targets(None), state.offset, state.records)
+        };
+        let mut cutter = Cutter::new(self, state, framer, dialect, by_reference).await?;
+        if !rest.is_empty() {
+            cutter.push(rest, at).await?;
+            at = cutter.offset();
+        }
+        while let Some(frame) = stream.next().await {
+            let frame = frame?;
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            let next = at + frame.len() as u64;
+            let skip = cutter.offset().saturating_sub(at).min(frame.len() as u64);
+            if skip < frame.len() as u64 {
+                cutter.push(frame.slice(skip as usize..), at + skip).await?;
+            }
+            at = next;
+        }
+        cutter.finish().await
+    }
+
+    /// Reads a CSV header and leaves the input behind it. Without a header row there is nothing to read.
+    async fn read_header(
+        &self,
+        state: &mut InputFraming,
+        framing: &Framing,
+        mut stream: Frames,
+    ) -> Result<(Frames, Bytes), Failure> {
+        if !self.prepared.recipe.source.csv.header {
+            state.header = Some(Vec::new());
+            return Ok((stream, Bytes::new()));
+        }
+        let limit = self.prepared.recipe.source.record_limit;
+        let mut prefix = Vec::new();
+        loop {
+            let end = header_end(framing, &prefix);
+            let more = if end.is_none() { stream.next().await.transpose()? } else { None };
+            match (end, more) {
+                (Some(end), _) => {
+                    let rest = Bytes::from(prefix.split_off(end));
+                    state.offset = end as u64;
+                    state.header = Some(trim_line_end(prefix));
+                    return Ok((stream, rest));
+                }
+                (None, Some(frame)) if prefix.len() as u64 <= limit.0 => prefix.extend_from_slice(&frame),
+                (None, Some(_)) => {
+                    return Err(Failure::unusable(format!(
+                        "{}: no end of the CSV header in the first {limit}",
+                        state.input.identity().uri
+                    )));
+                }
+                (None, None) if prefix.iter().all(u8::is_ascii_whitespace) => {
+                    return Err(Failure::unusable(format!(
+                        "{}: the file is empty: not even a CSV header",
+                        state.input.identity().uri
+                    )));
+                }
+                (None, None) => {
+                    state.offset = prefix.len() as u64;
+                    state.header = Some(trim_line_end(prefix));
+                    return Ok((stream, Bytes::new()));
+                }
+            }
+        }
+    }
+
+    /// What the next chunk aims at: the recipe's rows, by what a record becomes, and half of it under pressure.
+    pub(crate) fn targets(&self, rows_per_record: Option<f64>) -> Targets {
+        // Before anything is known about the records, a nested one is taken to be a row a table.
+        let ratio = rows_per_record.unwrap_or(self.prepared.layout.tables.len() as f64);
+        let share = if self.budget.pressure() == Pressure::Normal { 1.0 } else { 0.5 };
+        let records = (self.prepared.tuning.chunk_rows as f64 * share / ratio).max(1.0) as u64;
+        Targets {
+            records,
+            bytes: ((self.chunk_bytes as f64 * share) as u64).max(1),
+            record_limit: self.prepared.recipe.source.record_limit.0,
+        }
+    }
+
+    /// Waits until workers have caught up and the budget has room.
+    pub(crate) async fn wait_for_room(&self) -> Result<(), Failure> {
+        self.budget.wait_for_intake().await;
+        while self.catalog.backlog(self.job.id).await? >= self.backlog && !self.stop.is_cancelled() {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(BACKLOG_POLL) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes chunks durable, and with them how far the input is cut.
+    pub(crate) async fn add(
+        &self,
+        state: &InputFraming,
+        chunks: &[NewChunk],
+        complete: bool,
+    ) -> Result<(), Failure> {
+        let info = serde_json::to_string(&state.info).ok();
+        let cursor = Cursor {
+            input: state.index,
+            offset: state.offset,
+            records: state.records,
+            complete,
+            header: state.header.clone(),
+            info,
+        };
+        self.catalog.add_chunks(self.job.id, chunks, cursor).await?;
+        self.changed.notify_waiters();
+        Ok(())
+    }
+}
+
+fn trim_line_end(mut line: Vec<u8>) -> Vec<u8> {
+    while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        line.pop();
+    }
+    line
+}
+
+/// Refuses text that no record could be read from, with what to do about it.
+fn refuse_unreadable(uri: &str, content: Content, prefix: &[u8]) -> Result<(), Failure> {
+    if prefix.starts_with(&[0xff, 0xfe]) || prefix.starts_with(&[0xfe, 0xff]) {
+        return Err(Failure::unusable(format!("{uri}: the text is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")));
+    }
+    if content == Content::Csv {
+        if prefix.contains(&0) {
+            return Err(Failure::unusable(format!("{uri}: this is no text: it has NUL bytes, and no format that is known")));
+        }
+        if prefix.contains(&b'\r') && !prefix.contains(&b'\n') {
+            return Err(Failure::unusable(format!(
+                "{uri}: its lines end in CR alone; convert them (tr '\\r' '\\n')"
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use forebay_catalog::NewChunk;
+use forebay_decode::ColumnarMismatch;
+use forebay_types::ChunkSource;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+#[expect(deprecated, reason = "its replacement is an example to copy; until that is a library, this is")]
+use parquet::arrow::async_reader::ParquetObjectReader;
+
+use crate::error::Failure;
+use crate::framing::{InputFraming, JobFraming};
+
+impl JobFraming {
+    /// Cuts a Parquet file into runs of rows that do not cross row groups. Only its footer is read.
+    pub(crate) async fn frame_parquet(&self, mut state: InputFraming) -> Result<(), Failure> {
+        let uri = state.input.identity().uri.clone();
+        let Some((store, path)) = state.input.object() else {
+            return Err(Failure::unusable(format!("{uri}: Parquet can't be read from a stream")));
+        };
+        #[expect(deprecated, reason = "as above")]
+        let reader = ParquetObjectReader::new(Arc::clone(store), path.clone());
+        let builder = ParquetRecordBatchStreamBuilder::new(reader)
+            .await
+            .map_err(|error| Failure::unusable(format!("{uri}: this is no readable Parquet file: {error}")))?;
+        ColumnarMismatch::check(&self.prepared.layout, builder.schema())
+            .map_err(|error| Failure::unusable(format!("{uri}: {error}")))?;
+        let most = self.targets(None).records;
+        let mut row = 0;
+        for group in builder.metadata().row_groups() {
+            let (start, rows) = (row, group.num_rows().max(0) as u64);
+            row += rows;
+            let width = (group.compressed_size().max(0) as u64).checked_div(rows).unwrap_or(0);
+            let mut at = start.max(state.records);
+            while at < row {
+                let end = row.min(at + most);
+                let chunk = NewChunk {
+                    input: state.index,
+                    source: ChunkSource::Rows { start: at, end },
+                    first_record: at,
+                    records: end - at,
+                    checksum: None,
+                    bytes: width * (end - at),
+                };
+                state.records = end;
+                state.offset += chunk.bytes;
+                self.wait_for_room().await?;
+                if self.stop.is_cancelled() {
+                    return Ok(());
+                }
+                self.add(&state, &[chunk], false).await?;
+                at = end;
+            }
+        }
+        self.add(&state, &[], true).await
+    }
+}
