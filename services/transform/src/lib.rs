@@ -4,6 +4,8 @@
 
 mod context;
 mod failure;
+#[cfg(feature = "faults")]
+mod faults;
 mod process;
 mod quarantine;
 mod rejects;

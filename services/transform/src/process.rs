@@ -192,6 +192,12 @@ impl Attempt {
 
     /// Sends a run of decoded records on, or keeps its rows for the steps.
     pub(crate) async fn take(&mut self, decoded: Decoded) -> Result<(), Failure> {
+        #[cfg(feature = "faults")]
+        {
+            let first = self.claim.first_record + 1 + self.outcome.records_in;
+            crate::faults::abort_at_record(first, decoded.records);
+            crate::faults::panic_at_record(first, decoded.records);
+        }
         self.outcome.records_in += decoded.records;
         self.send_rejects(&decoded.rejects).await?;
         if !self.job.steps.is_empty() {

@@ -1,0 +1,13 @@
+//! Forebay as its users run it: the real binary, on real files, through faults. Every test of a job ends with
+//! [`support::Outcome::conserved`]: records in are records written and rejects, exactly.
+
+mod determinism;
+mod formats;
+mod garbage;
+mod kill;
+mod main_job;
+mod poison;
+mod rejects;
+mod s3;
+mod sql;
+mod support;
