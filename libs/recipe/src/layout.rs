@@ -4,7 +4,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use regex::Regex;
 
 use crate::rules::Rules;
-use crate::spec::{FieldSpec, FieldType, Protect, Recipe, Scope, UnknownFields};
+use crate::spec::{FieldSpec, FieldType, Protect, Recipe, Scope, Step, UnknownFields};
 use crate::{Ordered, RecipeError};
 
 /// Column that holds the fields a recipe does not name, with `unknown_fields: keep`.
@@ -178,6 +178,9 @@ impl Recipe {
             ));
         }
         builder.check_source()?;
+        for (index, Step::Sql(step)) in self.steps.iter().enumerate() {
+            builder.check_name(&format!("steps[{index}].sql.table"), &step.table)?;
+        }
         Ok(Layout {
             tables: builder.tables,
             root,

@@ -44,13 +44,12 @@ impl PlannedSql {
             .iter()
             .map(|(name, schema)| ChunkTable { name: name.clone(), schema: Arc::clone(schema), batches: Vec::new() })
             .collect();
-        if step.table.starts_with('_') || step.table.is_empty() {
-            return Err(fail(format!("'{}' is no name for a table", step.table)));
-        }
         let context = session(&empty, 64 << 20).map_err(|error| fail(error.to_string()))?;
-        let frame = context.sql(&step.query).await.map_err(|error| fail(error.to_string()))?;
-        check(frame.logical_plan(), step.per_chunk).map_err(fail)?;
-        let schema = written_schema(frame.schema().as_arrow()).map_err(fail)?;
+        // Only a plan is made: `SessionContext::sql` would carry a CREATE or SET out before it could be refused.
+        let plan =
+            context.state().create_logical_plan(&step.query).await.map_err(|error| fail(error.to_string()))?;
+        check(&plan, step.per_chunk).map_err(fail)?;
+        let schema = written_schema(plan.schema().as_arrow()).map_err(fail)?;
         Ok(Self { index, table: step.table.clone(), query: step.query.clone(), schema })
     }
 
@@ -97,7 +96,13 @@ fn check(plan: &LogicalPlan, per_chunk: bool) -> Result<(), String> {
     let mut problem = None;
     let walked = plan.apply_with_subqueries(|node| {
         let operator = match node {
-            LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_) => {
+            LogicalPlan::Ddl(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::Statement(_)
+            | LogicalPlan::Explain(_)
+            | LogicalPlan::Analyze(_)
+            | LogicalPlan::DescribeTable(_) => {
                 problem = Some("only queries (SELECT) are allowed".to_owned());
                 return Ok(TreeNodeRecursion::Stop);
             }
