@@ -10,13 +10,13 @@ use arrow_schema::{DataType, Field, Schema};
 
 use crate::support::{CLINICAL, Scratch, claims, patient, patients};
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     // With a checksum, as the command-line tool writes it.
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
     encoder.include_checksum(true).unwrap();
@@ -30,7 +30,7 @@ fn slices(batch: &RecordBatch, rows: usize) -> impl Iterator<Item = RecordBatch>
 }
 
 /// A Parquet file with row groups of some rows.
-pub fn parquet_file(batch: &RecordBatch, rows: usize) -> Vec<u8> {
+pub(crate) fn parquet_file(batch: &RecordBatch, rows: usize) -> Vec<u8> {
     let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
     for part in slices(batch, rows) {
         writer.write(&part).unwrap();
@@ -40,7 +40,7 @@ pub fn parquet_file(batch: &RecordBatch, rows: usize) -> Vec<u8> {
 }
 
 /// An Arrow IPC file with batches of some rows.
-pub fn arrow_file(batch: &RecordBatch, rows: usize) -> Vec<u8> {
+pub(crate) fn arrow_file(batch: &RecordBatch, rows: usize) -> Vec<u8> {
     let mut writer = arrow_ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     for part in slices(batch, rows) {
         writer.write(&part).unwrap();
@@ -49,11 +49,12 @@ pub fn arrow_file(batch: &RecordBatch, rows: usize) -> Vec<u8> {
 }
 
 /// An Arrow IPC stream, compressed as Feather files are.
-pub fn arrow_stream(batch: &RecordBatch, rows: usize) -> Vec<u8> {
+pub(crate) fn arrow_stream(batch: &RecordBatch, rows: usize) -> Vec<u8> {
     let options = arrow_ipc::writer::IpcWriteOptions::default()
         .try_with_compression(Some(arrow_ipc::CompressionType::LZ4_FRAME))
         .unwrap();
-    let mut writer = arrow_ipc::writer::StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+    let mut writer =
+        arrow_ipc::writer::StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
     for part in slices(batch, rows) {
         writer.write(&part).unwrap();
     }
@@ -61,15 +62,21 @@ pub fn arrow_stream(batch: &RecordBatch, rows: usize) -> Vec<u8> {
 }
 
 /// The claims of [`claims`], typed.
-pub fn claims_batch(count: u64) -> RecordBatch {
-    let text = |value: &dyn Fn(u64) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((0..count).map(value))) };
-    let view = |value: &dyn Fn(u64) -> String| -> ArrayRef { Arc::new(StringViewArray::from_iter_values((0..count).map(value))) };
+pub(crate) fn claims_batch(count: u64) -> RecordBatch {
+    let text =
+        |value: &dyn Fn(u64) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((0..count).map(value))) };
+    let view = |value: &dyn Fn(u64) -> String| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values((0..count).map(value)))
+    };
     let number = |value: &dyn Fn(u64) -> Option<String>| -> ArrayRef {
         Arc::new(Float64Array::from_iter((0..count).map(|n| value(n).map(|text| text.parse::<f64>().unwrap()))))
     };
     // Days from 1970-01-01 to the last of February and to the last of March 2024.
-    let date = |before: i32| -> ArrayRef { Arc::new(Date32Array::from_iter_values((0..count).map(|n| before + (n % 28) as i32 + 1))) };
-    let int = |value: &dyn Fn(u64) -> i32| -> ArrayRef { Arc::new(Int32Array::from_iter_values((0..count).map(value))) };
+    let date = |before: i32| -> ArrayRef {
+        Arc::new(Date32Array::from_iter_values((0..count).map(|n| before + (n % 28) as i32 + 1)))
+    };
+    let int =
+        |value: &dyn Fn(u64) -> i32| -> ArrayRef { Arc::new(Int32Array::from_iter_values((0..count).map(value))) };
     RecordBatch::try_from_iter(vec![
         ("claim_id", text(&|n| format!("C{n:08}"))),
         ("line_no", int(&|n| (n % 3) as i32 + 1)),
@@ -118,7 +125,15 @@ fn patients_are_the_same_in_every_text_format() {
     ] {
         let (input, output) = (scratch.write("input", bytes), format!("out {name}"));
         let outcome = scratch.forebay(&[
-            "run", "clinical", &input, "--output", &output, "--set", "protect=off", "--set", "chunk.rows=500",
+            "run",
+            "clinical",
+            &input,
+            "--output",
+            &output,
+            "--set",
+            "protect=off",
+            "--set",
+            "chunk.rows=500",
         ]);
         outcome.expect(0).conserved();
         assert_eq!(outcome.records_in(), count, "{name}");
@@ -259,8 +274,10 @@ fn nested(count: i64, large: bool) -> (String, RecordBatch) {
         text.push_str(&format!("{{\"id\":\"I{id}\",\"place\":{place},\"parts\":{parts}}}\n"));
     }
     let parts: ArrayRef = if large { Arc::new(wide.finish()) } else { Arc::new(small.finish()) };
-    let columns: Vec<(&str, ArrayRef)> = vec![("id", Arc::new(ids.finish())), ("place", Arc::new(places.finish())), ("parts", parts)];
-    let fields: Vec<Field> = columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
+    let columns: Vec<(&str, ArrayRef)> =
+        vec![("id", Arc::new(ids.finish())), ("place", Arc::new(places.finish())), ("parts", parts)];
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
     (text, RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap())
 }
@@ -298,17 +315,23 @@ fn columnar_types_that_do_not_fit_are_refused_by_name() {
     let scratch = Scratch::new();
     let batch = claims_batch(10);
     let input = scratch.write("claims.parquet", parquet_file(&batch, 10));
-    for (field, says) in [
+    for (number, (field, says)) in [
         ("billed_amount: {type: int}", "billed_amount"),
         ("service_date: {type: bool}", "service_date"),
         ("line_no: {type: string}", "line_no"),
         ("zip: {type: list, table: zips, fields: {a: {type: int}}}", "not a list of structs"),
         ("zip: {type: object, fields: {a: {type: int}}}", "not a struct"),
         ("nope: {type: string, required: true}", "nope: a required column is missing"),
-    ] {
-        let text = format!("name: mine\nrecord:\n  table: items\n  key: claim_id\n  fields:\n    claim_id: {{type: string}}\n    {field}\n");
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let output = format!("out-{number}");
+        let text = format!(
+            "name: mine\nrecord:\n  table: items\n  key: claim_id\n  fields:\n    claim_id: {{type: string}}\n    {field}\n"
+        );
         let recipe = scratch.write("mine.yaml", text);
-        let outcome = scratch.forebay(&["run", &recipe, &input, "--output", "out"]);
+        let outcome = scratch.forebay(&["run", &recipe, &input, "--output", &output]);
         assert!(outcome.expect(2).stderr.contains(says), "{field}: {}", outcome.stderr);
     }
     let strict = scratch.forebay(&["run", "claims", &input, "--output", "out", "--set", "unknown_fields=reject"]);
@@ -352,63 +375,178 @@ fn column(scratch: &Scratch, number: usize, spec: &str, values: &[&str]) -> Vec<
 fn every_rule_of_a_column_is_kept() {
     let scratch = Scratch::new();
     let columns: &[(&str, &[(&str, &str)])] = &[
-        ("{type: string}", &[("\"a\"", "a"), ("\"\"", ""), ("null", "∅"), ("absent", "∅"), ("1", "!wrong_type"), ("{}", "!wrong_type")]),
-        ("{type: string, required: true}", &[("\"a\"", "a"), ("\"\"", ""), ("null", "!missing_field"), ("absent", "!missing_field")]),
+        (
+            "{type: string}",
+            &[
+                ("\"a\"", "a"),
+                ("\"\"", ""),
+                ("null", "∅"),
+                ("absent", "∅"),
+                ("1", "!wrong_type"),
+                ("{}", "!wrong_type"),
+            ],
+        ),
+        (
+            "{type: string, required: true}",
+            &[("\"a\"", "a"), ("\"\"", ""), ("null", "!missing_field"), ("absent", "!missing_field")],
+        ),
         (
             "{type: string, min_length: 2, max_length: 3}",
-            &[("\"a\"", "!invalid"), ("\"aé\"", "aé"), ("\"日本語\"", "日本語"), ("\"abcd\"", "!invalid"), ("null", "∅")],
+            &[
+                ("\"a\"", "!invalid"),
+                ("\"aé\"", "aé"),
+                ("\"日本語\"", "日本語"),
+                ("\"abcd\"", "!invalid"),
+                ("null", "∅"),
+            ],
         ),
         (
             "{type: string, pattern: \"[A-Z][0-9]{2}|x\"}",
-            &[("\"A12\"", "A12"), ("\"x\"", "x"), ("\"A123\"", "!invalid"), ("\"xA12\"", "!invalid"), ("\"A12\\n\"", "!invalid"), ("\"\"", "!invalid")],
+            &[
+                ("\"A12\"", "A12"),
+                ("\"x\"", "x"),
+                ("\"A123\"", "!invalid"),
+                ("\"xA12\"", "!invalid"),
+                ("\"A12\\n\"", "!invalid"),
+                ("\"\"", "!invalid"),
+            ],
         ),
         (
             "{type: string, values: [b, a, \"1\"]}",
-            &[("\"a\"", "a"), ("\"b\"", "b"), ("\"1\"", "1"), ("\"c\"", "!invalid"), ("\"A\"", "!invalid"), ("\"\"", "!invalid"), ("null", "∅")],
+            &[
+                ("\"a\"", "a"),
+                ("\"b\"", "b"),
+                ("\"1\"", "1"),
+                ("\"c\"", "!invalid"),
+                ("\"A\"", "!invalid"),
+                ("\"\"", "!invalid"),
+                ("null", "∅"),
+            ],
         ),
         (
             "{type: int}",
             &[
-                ("0", "0"), ("-0", "0"), ("1.0", "1"), ("1e3", "1000"), ("1.5", "!wrong_type"), ("\"1\"", "!wrong_type"),
-                ("9223372036854775807", "9223372036854775807"), ("-9223372036854775808", "-9223372036854775808"),
-                ("9223372036854775808", "!out_of_range"), ("1e300", "!out_of_range"), ("true", "!wrong_type"),
+                ("0", "0"),
+                ("-0", "0"),
+                ("1.0", "1"),
+                ("1e3", "1000"),
+                ("1.5", "!wrong_type"),
+                ("\"1\"", "!wrong_type"),
+                ("9223372036854775807", "9223372036854775807"),
+                ("-9223372036854775808", "-9223372036854775808"),
+                ("9223372036854775808", "!out_of_range"),
+                ("1e300", "!out_of_range"),
+                ("true", "!wrong_type"),
             ],
         ),
-        ("{type: int, min: -5, max: 10}", &[("-5", "-5"), ("10", "10"), ("-6", "!invalid"), ("11", "!invalid"), ("1e1", "10"), ("1e2", "!invalid")]),
-        ("{type: int32}", &[("2147483647", "2147483647"), ("2147483648", "!out_of_range"), ("-2147483649", "!out_of_range")]),
-        ("{type: float}", &[("1", "1.0"), ("-0.5", "-0.5"), ("1e308", "1e308"), ("1e309", "!out_of_range"), ("\"1\"", "!wrong_type")]),
-        ("{type: float, min: 0, max: 0.5}", &[("0", "0.0"), ("0.5", "0.5"), ("0.50001", "!invalid"), ("-1e-9", "!invalid")]),
+        (
+            "{type: int, min: -5, max: 10}",
+            &[("-5", "-5"), ("10", "10"), ("-6", "!invalid"), ("11", "!invalid"), ("1e1", "10"), ("1e2", "!invalid")],
+        ),
+        (
+            "{type: int32}",
+            &[("2147483647", "2147483647"), ("2147483648", "!out_of_range"), ("-2147483649", "!out_of_range")],
+        ),
+        (
+            "{type: float}",
+            &[("1", "1.0"), ("-0.5", "-0.5"), ("1e308", "1e308"), ("1e309", "!out_of_range"), ("\"1\"", "!wrong_type")],
+        ),
+        (
+            "{type: float, min: 0, max: 0.5}",
+            &[("0", "0.0"), ("0.5", "0.5"), ("0.50001", "!invalid"), ("-1e-9", "!invalid")],
+        ),
         (
             "{type: decimal, precision: 5, scale: 2}",
             &[
-                ("123.45", "123.45"), ("\"-0.1\"", "-0.10"), ("999.99", "999.99"), ("1000", "!out_of_range"), ("1.234", "!out_of_range"),
-                ("1.2300", "1.23"), ("\"x\"", "!wrong_type"), ("\"\"", "!wrong_type"), ("true", "!wrong_type"), ("0", "0.00"),
+                ("123.45", "123.45"),
+                ("\"-0.1\"", "-0.10"),
+                ("999.99", "999.99"),
+                ("1000", "!out_of_range"),
+                ("1.234", "!out_of_range"),
+                ("1.2300", "1.23"),
+                ("\"x\"", "!wrong_type"),
+                ("\"\"", "!wrong_type"),
+                ("true", "!wrong_type"),
+                ("0", "0.00"),
             ],
         ),
-        ("{type: decimal, precision: 38, scale: 0}", &[("99999999999999999999999999999999999999", "99999999999999999999999999999999999999"), ("100000000000000000000000000000000000000", "!out_of_range")]),
-        ("{type: decimal, precision: 10, scale: 2, min: 1, max: 2}", &[("1", "1.00"), ("\"2.00\"", "2.00"), ("2.01", "!invalid"), ("0.99", "!invalid")]),
-        ("{type: bool}", &[("true", "true"), ("false", "false"), ("\"true\"", "!wrong_type"), ("1", "!wrong_type"), ("null", "∅")]),
+        (
+            "{type: decimal, precision: 38, scale: 0}",
+            &[
+                ("99999999999999999999999999999999999999", "99999999999999999999999999999999999999"),
+                ("100000000000000000000000000000000000000", "!out_of_range"),
+            ],
+        ),
+        (
+            "{type: decimal, precision: 10, scale: 2, min: 1, max: 2}",
+            &[("1", "1.00"), ("\"2.00\"", "2.00"), ("2.01", "!invalid"), ("0.99", "!invalid")],
+        ),
+        (
+            "{type: bool}",
+            &[("true", "true"), ("false", "false"), ("\"true\"", "!wrong_type"), ("1", "!wrong_type"), ("null", "∅")],
+        ),
         (
             "{type: date}",
-            &[("\"2024-02-29\"", "2024-02-29"), ("\"2023-02-29\"", "!wrong_type"), ("\"2024-2-9\"", "!wrong_type"), ("\"0001-01-01\"", "0001-01-01"), ("\"9999-12-31\"", "9999-12-31"), ("20240229", "!wrong_type")],
+            &[
+                ("\"2024-02-29\"", "2024-02-29"),
+                ("\"2023-02-29\"", "!wrong_type"),
+                ("\"2024-2-9\"", "!wrong_type"),
+                ("\"0001-01-01\"", "0001-01-01"),
+                ("\"9999-12-31\"", "9999-12-31"),
+                ("20240229", "!wrong_type"),
+            ],
         ),
-        ("{type: date, format: \"%m/%d/%Y\"}", &[("\"02/29/2024\"", "2024-02-29"), ("\"2/9/2024\"", "2024-02-09"), ("\"29/02/2024\"", "!wrong_type"), ("\"2024-02-29\"", "!wrong_type")]),
-        ("{type: date, format: \"%d.%m.%Y\"}", &[("\"29.02.2024\"", "2024-02-29"), ("\"9.2.2024\"", "2024-02-09"), ("\"02.29.2024\"", "!wrong_type"), ("\"1.1.24\"", "!wrong_type")]),
-        ("{type: date, format: \"%Y%m%d\"}", &[("\"20240229\"", "2024-02-29"), ("\"2024022\"", "!wrong_type"), ("\"20240230\"", "!wrong_type")]),
+        (
+            "{type: date, format: \"%m/%d/%Y\"}",
+            &[
+                ("\"02/29/2024\"", "2024-02-29"),
+                ("\"2/9/2024\"", "2024-02-09"),
+                ("\"29/02/2024\"", "!wrong_type"),
+                ("\"2024-02-29\"", "!wrong_type"),
+            ],
+        ),
+        (
+            "{type: date, format: \"%d.%m.%Y\"}",
+            &[
+                ("\"29.02.2024\"", "2024-02-29"),
+                ("\"9.2.2024\"", "2024-02-09"),
+                ("\"02.29.2024\"", "!wrong_type"),
+                ("\"1.1.24\"", "!wrong_type"),
+            ],
+        ),
+        (
+            "{type: date, format: \"%Y%m%d\"}",
+            &[("\"20240229\"", "2024-02-29"), ("\"2024022\"", "!wrong_type"), ("\"20240230\"", "!wrong_type")],
+        ),
         (
             "{type: date, min: \"2020-01-01\", max: \"2020-12-31\"}",
-            &[("\"2020-01-01\"", "2020-01-01"), ("\"2020-12-31\"", "2020-12-31"), ("\"2019-12-31\"", "!invalid"), ("\"2021-01-01\"", "!invalid")],
+            &[
+                ("\"2020-01-01\"", "2020-01-01"),
+                ("\"2020-12-31\"", "2020-12-31"),
+                ("\"2019-12-31\"", "!invalid"),
+                ("\"2021-01-01\"", "!invalid"),
+            ],
         ),
         (
             "{type: timestamp}",
             &[
-                ("\"2024-02-29T23:59:59.5Z\"", "2024-02-29T23:59:59.500Z"), ("\"2024-03-01T01:00:00+02:00\"", "2024-02-29T23:00:00Z"),
-                ("\"2024-03-01 01:00\"", "2024-03-01T01:00:00Z"), ("\"2024-03-01\"", "2024-03-01T00:00:00Z"), ("\"2024-03-01T25:00:00Z\"", "!wrong_type"),
-                ("\"\"", "!wrong_type"), ("1709251200", "!wrong_type"),
+                ("\"2024-02-29T23:59:59.5Z\"", "2024-02-29T23:59:59.500Z"),
+                ("\"2024-03-01T01:00:00+02:00\"", "2024-02-29T23:00:00Z"),
+                ("\"2024-03-01 01:00\"", "2024-03-01T01:00:00Z"),
+                ("\"2024-03-01\"", "2024-03-01T00:00:00Z"),
+                ("\"2024-03-01T25:00:00Z\"", "!wrong_type"),
+                ("\"\"", "!wrong_type"),
+                ("1709251200", "!wrong_type"),
             ],
         ),
-        ("{type: timestamp, min: \"2024-01-01\"}", &[("\"2024-01-01T00:00:00Z\"", "2024-01-01T00:00:00Z"), ("\"2024-01-01T00:00:00+01:00\"", "!invalid")]),
-        ("{type: json}", &[("{\"a\": [1, {}]}", "{\"a\": [1, {}]}"), ("\"x\"", "\"x\""), ("null", "∅"), ("1e999", "1e999")]),
+        (
+            "{type: timestamp, min: \"2024-01-01\"}",
+            &[("\"2024-01-01T00:00:00Z\"", "2024-01-01T00:00:00Z"), ("\"2024-01-01T00:00:00+01:00\"", "!invalid")],
+        ),
+        (
+            "{type: json}",
+            &[("{\"a\": [1, {}]}", "{\"a\": [1, {}]}"), ("\"x\"", "\"x\""), ("null", "∅"), ("1e999", "1e999")],
+        ),
         ("{type: string, protected: true}", &[("\"secret\"", "∅"), ("null", "∅"), ("{\"any\":1}", "∅")]),
     ];
     for (number, (spec, cases)) in columns.iter().enumerate() {
@@ -463,11 +601,26 @@ fn csv_comes_with_other_delimiters_nulls_renamed_columns_and_without_a_header() 
         ("crlf", "{}", "id,n,ok,note\r\na,1,true,x\r\nb,,0,\"\"\r\n", ["a|1|true|x", "b|∅|false|"]),
         ("by column names", "{}", "note,item,n,ok\nx,a,1,T\n\"\",b,,f\n", ["a|1|true|x", "b|∅|false|"]),
         ("fewer and other columns", "{}", "junk,id\n\"a,\nb\",a\n,b\n", ["a|∅|∅|∅", "b|∅|∅|∅"]),
-        ("tabs", "{delimiter: \"\\t\"}", "id\tn\tok\tnote\na\t1\ttrue\tx,y\nb\t\tfalse\t\n", ["a|1|true|x,y", "b|∅|false|∅"]),
-        ("other quotes", "{delimiter: \";\", quote: \"'\"}", "id;n;ok;note\na;1;1;'x;''\"'\nb;2;0;\"\n", ["a|1|true|x;'\"", "b|2|false|\""]),
+        (
+            "tabs",
+            "{delimiter: \"\\t\"}",
+            "id\tn\tok\tnote\na\t1\ttrue\tx,y\nb\t\tfalse\t\n",
+            ["a|1|true|x,y", "b|∅|false|∅"],
+        ),
+        (
+            "other quotes",
+            "{delimiter: \";\", quote: \"'\"}",
+            "id;n;ok;note\na;1;1;'x;''\"'\nb;2;0;\"\n",
+            ["a|1|true|x;'\"", "b|2|false|\""],
+        ),
         ("nulls", "{nulls: [NA, \"-\"]}", "id,n,ok,note\na,NA,-,\"NA\"\nb,-,NA,NA\n", ["a|∅|∅|NA", "b|∅|∅|∅"]),
         ("no header", "{header: false}", "a,1,true,x\nb,2,false,\n", ["a|1|true|x", "b|2|false|∅"]),
-        ("no header, byte order mark", "{header: false}", "\u{feff}a,1,true,x\nb,2,false,\n", ["a|1|true|x", "b|2|false|∅"]),
+        (
+            "no header, byte order mark",
+            "{header: false}",
+            "\u{feff}a,1,true,x\nb,2,false,\n",
+            ["a|1|true|x", "b|2|false|∅"],
+        ),
         ("quoted header", "{}", "\"id\",\"n\" , ok,note\na,1,true,x\nb,2,false,\n", ["a|1|true|x", "b|2|false|∅"]),
     ] {
         let (recipe, input) = (scratch.write("mine.yaml", recipe(csv)), scratch.write("x.csv", input));
@@ -476,7 +629,8 @@ fn csv_comes_with_other_delimiters_nulls_renamed_columns_and_without_a_header() 
         assert_eq!(scratch.rows(name, "items"), expected, "{name}");
     }
     // A null in a required column is a reject, however it is written.
-    let (recipe, input) = (scratch.write("mine.yaml", recipe("{nulls: [NA]}")), scratch.write("x.csv", "id,n\nNA,1\n,2\n\"\",3\nc,4\n"));
+    let (recipe, input) =
+        (scratch.write("mine.yaml", recipe("{nulls: [NA]}")), scratch.write("x.csv", "id,n\nNA,1\n,2\n\"\",3\nc,4\n"));
     let outcome = scratch.forebay(&["run", &recipe, &input, "--output", "required"]);
     outcome.expect(3).conserved();
     assert_eq!((outcome.rejects("missing_field"), scratch.rows("required", "items").len()), (2, 2));

@@ -30,7 +30,7 @@ record:
 ";
 
 /// Runs a command to its end, which must come within the time limit.
-pub fn bounded(command: &mut Command) -> Output {
+pub(crate) fn bounded(command: &mut Command) -> Output {
     fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -67,7 +67,7 @@ fn job(scratch: &Scratch, args: &[&str]) -> Outcome {
     if matches!(outcome.status, 0 | 3) {
         outcome.conserved();
     } else {
-        assert!(outcome.stderr.starts_with("forebay: "), "{said}");
+        assert!(outcome.stderr.lines().any(|line| line.starts_with("forebay: ")), "{said}");
     }
     outcome
 }
@@ -85,7 +85,13 @@ struct Case {
 }
 
 /// Input that no job can be run over.
-fn refused(name: &'static str, args: &[&'static str], bytes: impl Into<Vec<u8>>, ends: i32, says: &'static str) -> Case {
+fn refused(
+    name: &'static str,
+    args: &[&'static str],
+    bytes: impl Into<Vec<u8>>,
+    ends: i32,
+    says: &'static str,
+) -> Case {
     Case { name, bytes: bytes.into(), args: args.to_vec(), ends, says, rejects: Vec::new(), kept: 0 }
 }
 
@@ -107,14 +113,19 @@ fn check(cases: Vec<Case>) {
     for (index, case) in cases.into_iter().enumerate() {
         let (name, output) = (case.name, format!("out-{index}"));
         let input = scratch.write("input", &case.bytes);
-        let args = [&["run", case.args[0], &input, "--output", &output, "--memory", "256MiB"], &case.args[1..]].concat();
+        let args =
+            [&["run", case.args[0], &input, "--output", &output, "--memory", "256MiB"], &case.args[1..]].concat();
         let outcome = job(&scratch, &args);
         let said = format!("{name}: {}\n{}{}", outcome.status, outcome.stdout, outcome.stderr);
         assert_eq!(outcome.status, case.ends, "{said}");
         assert!(outcome.stdout.contains(case.says) || outcome.stderr.contains(case.says), "{said}");
         if let Some(report) = outcome.report.as_ref().filter(|_| matches!(case.ends, 0 | 3)) {
-            let counted: Vec<(&str, u64)> =
-                report["rejects"].as_object().unwrap().iter().map(|(reason, n)| (reason.as_str(), n.as_u64().unwrap())).collect();
+            let counted: Vec<(&str, u64)> = report["rejects"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(reason, n)| (reason.as_str(), n.as_u64().unwrap()))
+                .collect();
             assert_eq!(counted, case.rejects, "{name}");
             let rejected: u64 = counted.iter().map(|(_, n)| n).sum();
             assert_eq!(outcome.records_in() - rejected, case.kept, "{name}");
@@ -141,7 +152,8 @@ fn text_that_is_hardly_text_ends_in_rejects_or_a_clear_error() {
         partly("only a byte order mark", JSON, "\u{feff}", &[], 0),
         refused("an empty CSV", &["claims", "--format", "csv"], "", 2, "not even a CSV header"),
         refused("a CSV of white space", &["claims", "--format", "csv"], " \n \n", 2, "header"),
-        refused("an empty JSON array", &["typed.yaml", "--format", "parquet"], "", 2, "Parquet"),
+        refused("an empty Parquet file", &["typed.yaml", "--format", "parquet"], "", 2, "Parquet"),
+        partly("an empty JSON array", &["typed.yaml", "--format", "json"], "", &[("not_a_record", 1)], 0),
         refused("an empty Arrow file", &["clinical", "--format", "arrow", "--set", "protect=off"], "", 2, "Arrow"),
         refused("NUL bytes", JSON, vec![0; 5000], 2, "NUL bytes"),
         partly("NUL bytes between records", JSON, "{\"id\":\"a\"}\n\0\0\n{\"id\":\"b\0\"}\n", &[("syntax", 2)], 1),
@@ -167,17 +179,49 @@ fn broken_json_ends_in_rejects() {
     let deep = |open: &str, inner: &str, close: &str| open.repeat(100_000) + inner + &close.repeat(100_000);
     let digits = "9".repeat(10_000);
     let cases = vec![
-        partly("a known field nested 100,000 deep", JSON, format!("{{\"j\":{}}}\n{{}}\n", deep("[", "", "]")), &[("too_deep", 1)], 1),
-        partly("an unknown field nested 100,000 deep", JSON, format!("{{\"x\":{}}}\n{{}}\n", deep("{\"a\":", "1", "}")), &[("too_deep", 1)], 1),
-        partly("nested and never closed", JSON, format!("{{\"j\":{}\n{{}}\n", "[".repeat(100_000)), &[("too_deep", 1)], 1),
+        partly(
+            "a known field nested 100,000 deep",
+            JSON,
+            format!("{{\"j\":{}}}\n{{}}\n", deep("[", "", "]")),
+            &[("too_deep", 1)],
+            1,
+        ),
+        partly(
+            "an unknown field nested 100,000 deep",
+            JSON,
+            format!("{{\"x\":{}}}\n{{}}\n", deep("{\"a\":", "1", "}")),
+            &[("too_deep", 1)],
+            1,
+        ),
+        partly(
+            "nested and never closed",
+            JSON,
+            format!("{{\"j\":{}\n{{}}\n", "[".repeat(100_000)),
+            &[("too_deep", 1)],
+            1,
+        ),
         partly("arrays nested 100,000 deep", JSON, deep("[", "", "]"), &[("too_deep", 1)], 0),
-        partly("objects nested 100,000 deep in an array", JSON, format!("[{}]", deep("{\"j\":", "1", "}")), &[("too_deep", 1)], 0),
+        partly(
+            "objects nested 100,000 deep in an array",
+            JSON,
+            format!("[{}]", deep("{\"j\":", "1", "}")),
+            &[("too_deep", 1)],
+            0,
+        ),
         partly("100,000 opened arrays", JSON, "[".repeat(100_000), &[("too_deep", 1), ("truncated", 1)], 0),
-        partly("100,000 closed arrays", &["typed.yaml", "--format", "json"], "]".repeat(100_000), &[("syntax", 1)], 0),
+        partly(
+            "100,000 closed arrays",
+            &["typed.yaml", "--format", "json"],
+            "]".repeat(100_000),
+            &[("not_a_record", 1)],
+            0,
+        ),
         partly(
             "numbers of 10,000 digits",
             JSON,
-            format!("{{\"n\":{digits}}}\n{{\"f\":{digits}}}\n{{\"d\":{digits}}}\n{{\"f\":0.{digits}}}\n{{\"j\":{digits}}}\n{{\"x\":{digits}}}\n"),
+            format!(
+                "{{\"n\":{digits}}}\n{{\"f\":{digits}}}\n{{\"d\":{digits}}}\n{{\"f\":0.{digits}}}\n{{\"j\":{digits}}}\n{{\"x\":{digits}}}\n"
+            ),
             &[("out_of_range", 3)],
             3,
         ),
@@ -188,7 +232,13 @@ fn broken_json_ends_in_rejects() {
             &[("out_of_range", 2), ("wrong_type", 2)],
             2,
         ),
-        partly("duplicate keys", JSON, "{\"id\":\"a\",\"id\":\"b\"}\n{\"n\":1,\"\\u006e\":2}\n{\"id\":\"c\"}\n", &[("duplicate_key", 2)], 1),
+        partly(
+            "duplicate keys",
+            JSON,
+            "{\"id\":\"a\",\"id\":\"b\"}\n{\"n\":1,\"\\u006e\":2}\n{\"id\":\"c\"}\n",
+            &[("duplicate_key", 2)],
+            1,
+        ),
         partly(
             "wrong types",
             JSON,
@@ -198,8 +248,20 @@ fn broken_json_ends_in_rejects() {
         ),
         partly("no objects", JSON, "{\"id\":\"a\"}\n1\n\"x\"\nnull\n[]\ntrue\n", &[("not_a_record", 5)], 1),
         partly("two objects on a line", JSON, "{\"id\":\"a\"}{\"id\":\"b\"}\n", &[("syntax", 1)], 0),
-        partly("lone surrogates", JSON, "{\"id\":\"\\ud800\"}\n{\"id\":\"\\udc00\"}\n{\"x\":\"\\ud800\\u0041\"}\n{\"id\":\"\\ud83d\\ude00\"}\n", &[("syntax", 3)], 1),
-        partly("control characters in strings", JSON, "{\"id\":\"a\u{1}b\"}\n{\"x\":\"a\tb\"}\n{\"id\":\"a\\u0001b\"}\n", &[("syntax", 2)], 1),
+        partly(
+            "lone surrogates",
+            JSON,
+            "{\"id\":\"\\ud800\"}\n{\"id\":\"\\udc00\"}\n{\"x\":\"\\ud800\\u0041\"}\n{\"id\":\"\\ud83d\\ude00\"}\n",
+            &[("syntax", 3)],
+            1,
+        ),
+        partly(
+            "control characters in strings",
+            JSON,
+            "{\"id\":\"a\u{1}b\"}\n{\"x\":\"a\tb\"}\n{\"id\":\"a\\u0001b\"}\n",
+            &[("syntax", 2)],
+            1,
+        ),
         partly("the last line cut off", JSON, "{\"id\":\"a\"}\n{\"id\":\"b", &[("truncated", 1)], 1),
         partly("an array that is not closed", JSON, "[{\"id\":\"a\"},{\"id\":\"b\"}", &[("truncated", 1)], 2),
         partly("an array cut off in an element", JSON, "[{\"id\":\"a\"},{\"id\":\"b", &[("truncated", 2)], 1),
@@ -211,13 +273,23 @@ fn broken_json_ends_in_rejects() {
         partly("no commas", JSON, "[{\"id\":\"a\"} {\"id\":\"b\"}]", &[("syntax", 1)], 0),
         partly("scalars in an array", JSON, "[1,\"a\",null,true,[],{\"id\":\"a\"}]", &[("not_a_record", 5)], 1),
         partly("an array of nothing", JSON, " [ ] ", &[], 0),
-        partly("CSV called JSON", &["typed.yaml", "--format", "json"], "id,n\na,1\n", &[("syntax", 1)], 0),
+        partly("CSV called JSON", &["typed.yaml", "--format", "json"], "id,n\na,1\n", &[("not_a_record", 1)], 0),
         partly("CSV called NDJSON", &["typed.yaml", "--format", "ndjson"], "id,n\na,1\n", &[("syntax", 2)], 0),
-        partly("an array called NDJSON", &["typed.yaml", "--format", "ndjson"], "[{\"id\":\"a\"}]\n", &[("not_a_record", 1)], 0),
+        partly(
+            "an array called NDJSON",
+            &["typed.yaml", "--format", "ndjson"],
+            "[{\"id\":\"a\"}]\n",
+            &[("not_a_record", 1)],
+            0,
+        ),
         partly(
             "records of just over and just under the limit",
             JSON,
-            format!("{{\"id\":\"{}\"}}\n{{\"id\":\"{}\"}}\n{{\"id\":\"c\"}}\n", "x".repeat(10 << 20), "y".repeat((10 << 20) - 100)),
+            format!(
+                "{{\"id\":\"{}\"}}\n{{\"id\":\"{}\"}}\n{{\"id\":\"c\"}}\n",
+                "x".repeat(10 << 20),
+                "y".repeat((10 << 20) - 100)
+            ),
             &[("too_large", 1)],
             2,
         ),
@@ -236,21 +308,35 @@ fn broken_csv_ends_in_rejects_or_a_clear_error() {
         partly("a header alone", CSV, header, &[], 0),
         partly("a header alone, without a newline", CSV, header.trim_end(), &[], 0),
         refused("CR line ends", CSV, header.replace('\n', "\r") + "C1,1,2\rC2,2,3\r", 2, "CR alone"),
-        refused("a required column missing", CSV, "claim_id,paid_amount\nC1,2\n", 2, "required columns are missing: line_no"),
+        refused(
+            "a required column missing",
+            CSV,
+            "claim_id,paid_amount\nC1,2\n",
+            2,
+            "required columns are missing: line_no",
+        ),
         refused("a column twice", CSV, "claim_id,line_no,claim_id\nC1,2,3\n", 2, "two columns are called 'claim_id'"),
         refused("no known column", CSV, "alpha,beta\n1,2\n", 2, "none of its columns"),
-        refused("no header at all", CSV, "C1,1,P1,1,x,1,1,2024-01-01\n", 2, "none of its columns"),
+        refused("no header at all", CSV, "C1,1,P1,1,x,1,1,2024-01-01\n", 2, "header"),
         refused("another delimiter", CSV, "claim_id;line_no\nC1;1\n", 2, "none of its columns"),
         refused("an unclosed quote in the header", CSV, "\"claim_id,line_no\nC1,1\n", 2, "header"),
         refused("a header without an end", CSV, "claim_id,line_no,".repeat(1 << 20), 2, "no end of the CSV header"),
         refused("nested tables", &["clinical"], "patient_id\nP1\n", 2, "can't hold lists"),
         partly("ragged rows", CSV, format!("{header}C1,1\nC2,1,2,3\nC3,1,2\n\nC4\n"), &[("not_a_record", 3)], 1),
         partly("an unclosed quote", CSV, format!("{header}C1,1,2\nC2,\"1,2\nC3,1,2\n"), &[("truncated", 1)], 1),
-        partly("an unclosed quote before a megabyte", CSV, format!("{header}C1,\"{}", "1,2\n".repeat(1 << 18)), &[("truncated", 1)], 0),
+        partly(
+            "an unclosed quote before a megabyte",
+            CSV,
+            format!("{header}C1,\"{}", "1,2\n".repeat(1 << 18)),
+            &[("truncated", 1)],
+            0,
+        ),
         partly(
             "wrong types",
             CSV,
-            format!("{header}C1,x,2\nC2,1,abc\n,1,1\nC4,99999999999,1\nC5,0,1\nC6,1,nan\nC7,1,1e999\nC8,1,-inf\nC9,0x10,1\n"),
+            format!(
+                "{header}C1,x,2\nC2,1,abc\n,1,1\nC4,99999999999,1\nC5,0,1\nC6,1,nan\nC7,1,1e999\nC8,1,-inf\nC9,0x10,1\n"
+            ),
             &[("invalid", 1), ("missing_field", 1), ("out_of_range", 4), ("wrong_type", 3)],
             0,
         ),
@@ -265,8 +351,20 @@ fn broken_csv_ends_in_rejects_or_a_clear_error() {
         partly("330 columns", CSV, wide(328), &[], 1),
         partly("20,000 columns", CSV, wide(19_998), &[], 1),
         partly("330 columns and a row of 331", CSV, wide(328) + &"x,".repeat(330) + "x\n", &[("not_a_record", 1)], 1),
-        partly("a row over the limit", CSV, format!("{header}C1,1,2\n{},1,2\nC3,1,2\n", "x".repeat((10 << 20) + 1)), &[("too_large", 1)], 2),
-        partly("one long quoted field over the limit", CSV, format!("{header}\"{}\",1,2\nC2,1,2\n", "x\n".repeat(6 << 20)), &[("too_large", 1)], 1),
+        partly(
+            "a row over the limit",
+            CSV,
+            format!("{header}C1,1,2\n{},1,2\nC3,1,2\n", "x".repeat((10 << 20) + 1)),
+            &[("too_large", 1)],
+            2,
+        ),
+        partly(
+            "one long quoted field over the limit",
+            CSV,
+            format!("{header}\"{}\",1,2\nC2,1,2\n", "x\n".repeat(6 << 20)),
+            &[("too_large", 1)],
+            1,
+        ),
     ]);
 }
 
@@ -299,7 +397,13 @@ fn broken_compression_is_called_that() {
         refused("gzip of zeros", PUBLIC, gzip(&vec![0; 64 << 20]), 2, "NUL bytes"),
         partly("gzip of nothing", PUBLIC, gzip(b""), &[], 0),
         refused("gzip in gzip", PUBLIC, gzip(&gz), 2, ""),
-        refused("Parquet in gzip", CSV, gzip(&parquet_file(&claims_batch(10), 10)), 2, "Parquet can't be read from a stream"),
+        refused(
+            "Parquet in gzip",
+            CSV,
+            gzip(&parquet_file(&claims_batch(10), 10)),
+            2,
+            "Parquet can't be read from a stream",
+        ),
         refused("gzip for a recipe that protects", &["clinical"], gz.clone(), 2, "--set protect=off"),
     ]);
 }
@@ -313,16 +417,52 @@ fn broken_columnar_files_are_called_that() {
         refused("Parquet without its footer", CSV, cut(&parquet, parquet.len() / 2), 2, "no readable Parquet file"),
         refused("Parquet without its last byte", CSV, cut(&parquet, parquet.len() - 1), 2, "no readable Parquet file"),
         refused("four bytes of Parquet", CSV, "PAR1", 2, "no readable Parquet file"),
-        refused("Parquet's magic and zeros", CSV, [b"PAR1".to_vec(), vec![0; 100]].concat(), 2, "no readable Parquet file"),
-        refused("a footer of 2 GiB", CSV, [b"PAR1".to_vec(), vec![255; 100], b"\xff\xff\xff\x7fPAR1".to_vec()].concat(), 2, "no readable Parquet"),
+        refused(
+            "Parquet's magic and zeros",
+            CSV,
+            [b"PAR1".to_vec(), vec![0; 100]].concat(),
+            2,
+            "no readable Parquet file",
+        ),
+        refused(
+            "a footer of 2 GiB",
+            CSV,
+            [b"PAR1".to_vec(), vec![255; 100], b"\xff\xff\xff\x7fPAR1".to_vec()].concat(),
+            2,
+            "no readable Parquet",
+        ),
         refused("Parquet of something else", JSON, parquet.clone(), 2, "none of its columns"),
-        refused("an Arrow file cut in the middle", CSV, cut(&file, file.len() / 2), 2, "Arrow data is broken or cut off"),
+        refused(
+            "an Arrow file cut in the middle",
+            CSV,
+            cut(&file, file.len() / 2),
+            2,
+            "Arrow data is broken or cut off",
+        ),
         refused("an Arrow file without its footer", CSV, cut(&file, file.len() - 10), 2, "Arrow"),
         refused("an Arrow file's magic", CSV, "ARROW1\0\0", 2, "no readable Arrow data"),
-        refused("an Arrow file's magic and zeros", CSV, [b"ARROW1\0\0".to_vec(), vec![0; 100]].concat(), 2, "no readable Arrow"),
-        refused("an Arrow stream cut in the middle", CSV, cut(&stream, stream.len() / 2), 2, "Arrow data is broken or cut off"),
+        refused(
+            "an Arrow file's magic and zeros",
+            CSV,
+            [b"ARROW1\0\0".to_vec(), vec![0; 100]].concat(),
+            2,
+            "no readable Arrow",
+        ),
+        refused(
+            "an Arrow stream cut in the middle",
+            CSV,
+            cut(&stream, stream.len() / 2),
+            2,
+            "Arrow data is broken or cut off",
+        ),
         refused("four bytes of Arrow", CSV, [255; 4], 2, "no readable Arrow data"),
-        refused("a message of 2 GiB", CSV, [vec![255; 4], vec![0xf0, 255, 255, 0x7f], vec![0; 100]].concat(), 2, "Arrow"),
+        refused(
+            "a message of 2 GiB",
+            CSV,
+            [vec![255; 4], vec![0xf0, 255, 255, 0x7f], vec![0; 100]].concat(),
+            2,
+            "Arrow",
+        ),
         refused("Arrow of something else", JSON, stream.clone(), 2, "none of its columns"),
     ]);
 }
@@ -364,7 +504,10 @@ fn compressed_text_with_flipped_bytes_never_comes_through_changed() {
     let scratch = Scratch::new();
     let text = patients(300);
     scratch.write("whole.ndjson", &text);
-    scratch.forebay(&["run", "clinical", "whole.ndjson", "--output", "whole", "--set", "protect=off"]).expect(0).conserved();
+    scratch
+        .forebay(&["run", "clinical", "whole.ndjson", "--output", "whole", "--set", "protect=off"])
+        .expect(0)
+        .conserved();
     let expected = scratch.tables("whole", &CLINICAL);
     let mut random = Random(7);
     let whole = gzip(text.as_bytes());
@@ -440,9 +583,9 @@ fn what_is_no_file_is_refused_with_its_name() {
         ("loop", "out", 2, "symbolic links"),
         ("", "out", 2, "can't read"),
         ("http://example.org/x", "out", 2, "s3://"),
-        ("file", below.as_str(), 1, "Not a directory"),
-        ("file", "/dev/full", 1, "/dev/full"),
-        ("file", "/proc/forebay", 1, "/proc/forebay"),
+        ("file", below.as_str(), 2, "Not a directory"),
+        ("file", "/dev/full", 2, "/dev/full"),
+        ("file", "/proc/forebay", 2, "/proc/forebay"),
         ("/dev/null", "nothing", 0, "0 records in"),
         ("/proc/self/mem", "out", 1, "/proc/self/mem"),
     ] {
@@ -504,11 +647,26 @@ fn a_full_disk_fails_the_job_and_the_same_command_finishes_it_when_there_is_room
         };
         let output = format!("{name}/out");
         let args = [
-            "run", "clinical", &input, "--output", &output, "--job", "full", "--set", "protect=off", "--set",
-            "file.bytes=256KiB", "--set", "chunk.rows=2000",
+            "run",
+            "clinical",
+            &input,
+            "--output",
+            &output,
+            "--job",
+            "full",
+            "--set",
+            "protect=off",
+            "--set",
+            "file.bytes=256KiB",
+            "--set",
+            "chunk.rows=2000",
         ];
         let failed = job(&scratch, &args);
-        assert!(failed.expect(1).stderr.to_lowercase().contains("space") || failed.stderr.contains("full"), "{}", failed.stderr);
+        assert!(
+            failed.expect(1).stderr.to_lowercase().contains("space") || failed.stderr.contains("full"),
+            "{}",
+            failed.stderr
+        );
         disk.grow("200m");
         job(&scratch, &args).expect(0);
         assert_eq!(scratch.tables(&output, &CLINICAL), scratch.tables("whole", &CLINICAL), "{size}");
@@ -519,37 +677,251 @@ fn a_full_disk_fails_the_job_and_the_same_command_finishes_it_when_there_is_room
 /// JSON values that are valid, as `y_` in JSONTestSuite, or for which RFC 8259 leaves the choice and a column of
 /// type `json` keeps them as they came.
 const VALID: &[&str] = &[
-    "[]", "{}", "[ ]", "{ }", "[[]   ]", "[\"\"]", "[null]", "[false]", "[true, false, null]", "null", "true", "0", "-0",
-    "-1", "[123]", "[-123]", "[123.456]", "[1e3]", "[1E22]", "[0e+1]", "[0e1]", "[1E-2]", "[1E+2]", "[123e45]",
-    "[123.456e78]", "[-0.000000000000000000000000000000000000000000000000000000000000000000000000000001]", "[ 4]", "[1,2]",
-    "[\"\\u0060\\u012a\\u12AB\"]", "[\"\\uD801\\udc37\"]", "[\"\\ud83d\\ude39\\ud83d\\udc8d\"]",
-    "[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"]", "[\"\\\\u0000\"]", "[\"\\\"\"]", "[\"a/*b*/c/*d//e\"]", "[\"\\\\a\"]", "[\"\\\\n\"]",
-    "[\"\\u0012\"]", "[\"\\uFFFF\"]", "[\"asd\"]", "[ \"asd\"]", "[\"\\uDBFF\\uDFFF\"]", "[\"new\\u00A0line\"]", "[\"\u{10ffff}\"]",
-    "[\"\u{ffff}\"]", "[\"\\u0000\"]", "[\"\\u002c\"]", "[\"π\"]", "[\"asd \"]", "\" \"", "[\"\\uD834\\uDd1e\"]", "[\"\u{2028}\"]",
-    "[\"\u{2029}\"]", "[\"\\u0821\"]", "[\"\\u0123\"]", "[\"\u{7f}\"]", "[\"€𝄞\"]", "[\"aa\u{7f}\"]", "{\"a\":[]}", "{\"\":0}",
-    "{\"foo\\u0000bar\": 42}", "{\"min\": -1.0e+28, \"max\": 1.0e+28}", "{\"asd\":\"sdf\", \"dfg\":\"fgh\"}",
-    "{\"a\":\"b\",\"a\":\"c\"}", "[1e999999]", "[123123e100000]", "[-1e-9999999]", "{\"x\":[{\"id\": \"aaa\"}], \"id\": \"bbb\"}",
-    "\t[]", "[2] ", "\"]\"", "\"}\"", "[\"{\",\"[\"]", "[\"\\\\\\\\\"]", "[\"\\\\\\\"\"]",
+    "[]",
+    "{}",
+    "[ ]",
+    "{ }",
+    "[[]   ]",
+    "[\"\"]",
+    "[null]",
+    "[false]",
+    "[true, false, null]",
+    "null",
+    "true",
+    "0",
+    "-0",
+    "-1",
+    "[123]",
+    "[-123]",
+    "[123.456]",
+    "[1e3]",
+    "[1E22]",
+    "[0e+1]",
+    "[0e1]",
+    "[1E-2]",
+    "[1E+2]",
+    "[123e45]",
+    "[123.456e78]",
+    "[-0.000000000000000000000000000000000000000000000000000000000000000000000000000001]",
+    "[ 4]",
+    "[1,2]",
+    "[\"\\u0060\\u012a\\u12AB\"]",
+    "[\"\\uD801\\udc37\"]",
+    "[\"\\ud83d\\ude39\\ud83d\\udc8d\"]",
+    "[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"]",
+    "[\"\\\\u0000\"]",
+    "[\"\\\"\"]",
+    "[\"a/*b*/c/*d//e\"]",
+    "[\"\\\\a\"]",
+    "[\"\\\\n\"]",
+    "[\"\\u0012\"]",
+    "[\"\\uFFFF\"]",
+    "[\"asd\"]",
+    "[ \"asd\"]",
+    "[\"\\uDBFF\\uDFFF\"]",
+    "[\"new\\u00A0line\"]",
+    "[\"\u{10ffff}\"]",
+    "[\"\u{ffff}\"]",
+    "[\"\\u0000\"]",
+    "[\"\\u002c\"]",
+    "[\"π\"]",
+    "[\"asd \"]",
+    "\" \"",
+    "[\"\\uD834\\uDd1e\"]",
+    "[\"\u{2028}\"]",
+    "[\"\u{2029}\"]",
+    "[\"\\u0821\"]",
+    "[\"\\u0123\"]",
+    "[\"\u{7f}\"]",
+    "[\"€𝄞\"]",
+    "[\"aa\u{7f}\"]",
+    "{\"a\":[]}",
+    "{\"\":0}",
+    "{\"foo\\u0000bar\": 42}",
+    "{\"min\": -1.0e+28, \"max\": 1.0e+28}",
+    "{\"asd\":\"sdf\", \"dfg\":\"fgh\"}",
+    "{\"a\":\"b\",\"a\":\"c\"}",
+    "[1e999999]",
+    "[123123e100000]",
+    "[-1e-9999999]",
+    "{\"x\":[{\"id\": \"aaa\"}], \"id\": \"bbb\"}",
+    "\t[]",
+    "[2] ",
+    "\"]\"",
+    "\"}\"",
+    "[\"{\",\"[\"]",
+    "[\"\\\\\\\\\"]",
+    "[\"\\\\\\\"\"]",
 ];
 
 /// What is no JSON value, as `n_` in JSONTestSuite.
 const INVALID: &[&str] = &[
-    "", " ", "[1 true]", "[\"\": 1]", "[\"\"],", "[,1]", "[1,,2]", "[\"x\",,]", "[\"x\"]]", "[\"\",]", "[\"x\"", "[x", "[3[4]]",
-    "[1:2]", "[,]", "[-]", "[   , \"\"]", "[\"a\",4,1,", "[1,]", "[1,,]", "[\"\u{b}a\"\\f]", "[*]", "[\"\"", "[1,", "[{}", "[fals]",
-    "[nul]", "[tru]", "[-01]", "[++1234]", "[+1]", "[+Inf]", "[-1.0.]", "[-2.]", "[-NaN]", "[.-1]", "[.2e-3]", "[0.1.2]", "[0.3e+]",
-    "[0.3e]", "[0.e1]", "[0E+]", "[0E]", "[0e+]", "[0e]", "[1.0e+]", "[1.0e-]", "[1.0e]", "[1 000.0]", "[1eE2]", "[2.e+3]", "[2.e-3]",
-    "[2.e3]", "[9.e+]", "[Inf]", "[NaN]", "[１]", "[1+2]", "[0x1]", "[0x42]", "[Infinity]", "[-Infinity]", "[-foo]", "[- 1]", "[-012]",
-    "[-.123]", "[-1x]", "[1ea]", "[1.]", "[.123]", "[1.2a-3]", "[1.8011670033376514H-308]", "[012]", "01", "[\"x\", truth]", "{[: \"x\"}",
-    "{\"x\", null}", "{\"x\"::\"b\"}", "{\"a\" b}", "{:\"b\"}", "{\"a\" \"b\"}", "{\"a\":", "{\"a\"", "{1:1}", "{9999E9999:1}",
-    "{null:null,null:null}", "{\"id\":0,,,,,}", "{'a':0}", "{\"id\":0,}", "{\"a\":\"b\"}/**/", "{\"a\":\"b\"}//", "{\"a\":\"b\"}#",
-    "{\"a\":\"b\",,\"c\":\"d\"}", "{a: \"b\"}", "{\"a\":\"a", "{ \"foo\" : \"bar\", \"a\" }", "[\"\\uD800\\\"]", "[\"\\uD800\\u\"]",
-    "[\"\\uD800\\u1\"]", "[\"\\uD800\\u1x\"]", "[é]", "[\"\\x00\"]", "[\"\\\\\\\"]", "[\"\\\u{9}\"]", "[\"\\🌀\"]", "[\"\\\"]",
-    "[\"\\u00A\"]", "[\"\\uD834\\uDd\"]", "[\"\\uD800\\uD800\\x\"]", "[\"\\a\"]", "[\"\\uqqqq\"]", "[\\u0020\"asd\"]", "[\\n]", "\"",
-    "['single quote']", "abc", "[\"\\", "[\"a\u{1f}a\"]", "[\"\t\"]", "\"\\UA66D\"", "\"\"x", "<.>", "[<null>]", "[1]x", "[1]]",
-    "aå", "[True]", "1]", "{\"x\": true,", "[][]", "]", "{}}", "{\"\":", "{\"a\":/*comment*/\"b\"}", "{\"a\": true} \"x\"", "['",
-    "[,", "[{", "[\"a", "[\"a\"", "{", "{]", "{,", "{[", "{\"a", "{'a'", "[\"\\{[\"\\{[\"\\{", "é", "*", "{\"a\":\"b\"}#{}", "[\\u000A\"\"]",
-    "[1", "[ false, nul", "[ true, fals", "[ false, tru", "{\"asd\":\"asd\"", "[⁠]", "\u{feff}", "\u{feff}{}", "\u{c}[]", "TRUE", "nulll", "--1",
-    "\u{a0}1", "[\"\\ud800\"]", "[\"\\udfff\\ud800\"]",
+    "",
+    " ",
+    "[1 true]",
+    "[\"\": 1]",
+    "[\"\"],",
+    "[,1]",
+    "[1,,2]",
+    "[\"x\",,]",
+    "[\"x\"]]",
+    "[\"\",]",
+    "[\"x\"",
+    "[x",
+    "[3[4]]",
+    "[1:2]",
+    "[,]",
+    "[-]",
+    "[   , \"\"]",
+    "[\"a\",4,1,",
+    "[1,]",
+    "[1,,]",
+    "[\"\u{b}a\"\\f]",
+    "[*]",
+    "[\"\"",
+    "[1,",
+    "[{}",
+    "[fals]",
+    "[nul]",
+    "[tru]",
+    "[-01]",
+    "[++1234]",
+    "[+1]",
+    "[+Inf]",
+    "[-1.0.]",
+    "[-2.]",
+    "[-NaN]",
+    "[.-1]",
+    "[.2e-3]",
+    "[0.1.2]",
+    "[0.3e+]",
+    "[0.3e]",
+    "[0.e1]",
+    "[0E+]",
+    "[0E]",
+    "[0e+]",
+    "[0e]",
+    "[1.0e+]",
+    "[1.0e-]",
+    "[1.0e]",
+    "[1 000.0]",
+    "[1eE2]",
+    "[2.e+3]",
+    "[2.e-3]",
+    "[2.e3]",
+    "[9.e+]",
+    "[Inf]",
+    "[NaN]",
+    "[１]",
+    "[1+2]",
+    "[0x1]",
+    "[0x42]",
+    "[Infinity]",
+    "[-Infinity]",
+    "[-foo]",
+    "[- 1]",
+    "[-012]",
+    "[-.123]",
+    "[-1x]",
+    "[1ea]",
+    "[1.]",
+    "[.123]",
+    "[1.2a-3]",
+    "[1.8011670033376514H-308]",
+    "[012]",
+    "01",
+    "[\"x\", truth]",
+    "{[: \"x\"}",
+    "{\"x\", null}",
+    "{\"x\"::\"b\"}",
+    "{\"a\" b}",
+    "{:\"b\"}",
+    "{\"a\" \"b\"}",
+    "{\"a\":",
+    "{\"a\"",
+    "{1:1}",
+    "{9999E9999:1}",
+    "{null:null,null:null}",
+    "{\"id\":0,,,,,}",
+    "{'a':0}",
+    "{\"id\":0,}",
+    "{\"a\":\"b\"}/**/",
+    "{\"a\":\"b\"}//",
+    "{\"a\":\"b\"}#",
+    "{\"a\":\"b\",,\"c\":\"d\"}",
+    "{a: \"b\"}",
+    "{\"a\":\"a",
+    "{ \"foo\" : \"bar\", \"a\" }",
+    "[\"\\uD800\\\"]",
+    "[\"\\uD800\\u\"]",
+    "[\"\\uD800\\u1\"]",
+    "[\"\\uD800\\u1x\"]",
+    "[é]",
+    "[\"\\x00\"]",
+    "[\"\\\\\\\"]",
+    "[\"\\\u{9}\"]",
+    "[\"\\🌀\"]",
+    "[\"\\\"]",
+    "[\"\\u00A\"]",
+    "[\"\\uD834\\uDd\"]",
+    "[\"\\uD800\\uD800\\x\"]",
+    "[\"\\a\"]",
+    "[\"\\uqqqq\"]",
+    "[\\u0020\"asd\"]",
+    "[\\n]",
+    "\"",
+    "['single quote']",
+    "abc",
+    "[\"\\",
+    "[\"a\u{1f}a\"]",
+    "[\"\t\"]",
+    "\"\\UA66D\"",
+    "\"\"x",
+    "<.>",
+    "[<null>]",
+    "[1]x",
+    "[1]]",
+    "aå",
+    "[True]",
+    "1]",
+    "{\"x\": true,",
+    "[][]",
+    "]",
+    "{}}",
+    "{\"\":",
+    "{\"a\":/*comment*/\"b\"}",
+    "{\"a\": true} \"x\"",
+    "['",
+    "[,",
+    "[{",
+    "[\"a",
+    "[\"a\"",
+    "{",
+    "{]",
+    "{,",
+    "{[",
+    "{\"a",
+    "{'a'",
+    "[\"\\{[\"\\{[\"\\{",
+    "é",
+    "*",
+    "{\"a\":\"b\"}#{}",
+    "[\\u000A\"\"]",
+    "[1",
+    "[ false, nul",
+    "[ true, fals",
+    "[ false, tru",
+    "{\"asd\":\"asd\"",
+    "[⁠]",
+    "\u{feff}",
+    "\u{feff}{}",
+    "\u{c}[]",
+    "TRUE",
+    "nulll",
+    "--1",
+    "\u{a0}1",
+    "[\"\\ud800\"]",
+    "[\"\\udfff\\ud800\"]",
 ];
 
 #[test]
@@ -565,16 +937,21 @@ fn json_values_are_told_from_what_only_looks_like_them() {
         let output = format!("good-{field}");
         let outcome = job(&scratch, &["run", &recipe, &good, "--output", &output]);
         let rejects = scratch.rows(&output, "_forebay/rejects");
-        assert_eq!((outcome.expect(outcome.status).records_in(), rejects), (VALID.len() as u64, Vec::new()));
+        assert_eq!((outcome.records_in(), rejects), (VALID.len() as u64, Vec::new()));
         let bad = scratch.write("bad.ndjson", lines(field, INVALID));
         let output = format!("bad-{field}");
         let outcome = job(&scratch, &["run", &recipe, &bad, "--output", &output]);
         outcome.expect(3);
         assert_eq!(outcome.records_in(), INVALID.len() as u64);
         let kept = scratch.rows(&output, "items");
-        assert!(kept.is_empty() && outcome.rejects("syntax") + outcome.rejects("truncated") == INVALID.len() as u64, "{kept:?} {:?}", outcome.report);
+        assert!(
+            kept.is_empty() && outcome.rejects("syntax") + outcome.rejects("truncated") == INVALID.len() as u64,
+            "{kept:?} {:?}",
+            outcome.report
+        );
     }
-    let mut expected: Vec<String> = VALID.iter().map(|value| if *value == "null" { "∅" } else { value.trim() }.to_owned()).collect();
+    let mut expected: Vec<String> =
+        VALID.iter().map(|value| if *value == "null" { "∅" } else { value.trim() }.to_owned()).collect();
     expected.sort();
     assert_eq!(scratch.rows("good-j", "items"), expected);
     // The same values as elements of an array whose records are cut by counting brackets.
@@ -609,7 +986,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 /// Text that hardly compresses.
-pub fn hex(seed: u64) -> String {
+pub(crate) fn hex(seed: u64) -> String {
     let mut random = Random(seed * 2 + 1);
     for _ in 0..8 {
         random.next();

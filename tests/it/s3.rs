@@ -112,9 +112,11 @@ impl Store {
     /// Objects of the bucket below a folder that are files of tables or staging, and uploads that were not ended.
     fn left_over(&self, output: &str) -> Vec<PathBuf> {
         let mut left = files(&self.bucket().join(output).join("_forebay/staging"));
-        left.extend(files(&self.scratch.path("store")).into_iter().filter(|path| {
-            path.file_name().unwrap().to_string_lossy().starts_with(".upload")
-        }));
+        left.extend(
+            files(&self.scratch.path("store"))
+                .into_iter()
+                .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".upload")),
+        );
         left
     }
 }
@@ -131,8 +133,22 @@ fn a_bucket_gives_and_takes_what_a_folder_does() {
     let local = store.scratch.write("p.ndjson", patients(1_500));
     store.put("in/p.ndjson", patients(1_500));
     store.put("in/c.csv.gz", crate::formats::gzip(claims(500).as_bytes()));
-    store.scratch.forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"]).expect(0).conserved();
-    let run = ["run", "clinical", "s3://bucket/in/p.ndjson", "--output", "s3://bucket/out", "--set", "protect=off", "--set", "chunk.rows=900"];
+    store
+        .scratch
+        .forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"])
+        .expect(0)
+        .conserved();
+    let run = [
+        "run",
+        "clinical",
+        "s3://bucket/in/p.ndjson",
+        "--output",
+        "s3://bucket/out",
+        "--set",
+        "protect=off",
+        "--set",
+        "chunk.rows=900",
+    ];
     let outcome = store.forebay(&run);
     outcome.expect(0).conserved();
     assert!(outcome.stdout.contains("s3://bucket/out/"), "{}", outcome.stdout);
@@ -151,9 +167,14 @@ fn a_bucket_gives_and_takes_what_a_folder_does() {
     assert_eq!(store.left_over("out"), Vec::<PathBuf>::new());
 
     // The other way round, and the commands that look at tables.
-    store.forebay(&["run", "clinical", "s3://bucket/in/p.ndjson", "--output", "down", "--set", "protect=off"]).expect(0).conserved();
+    store
+        .forebay(&["run", "clinical", "s3://bucket/in/p.ndjson", "--output", "down", "--set", "protect=off"])
+        .expect(0)
+        .conserved();
     assert_eq!(store.scratch.tables("down", &CLINICAL), store.scratch.tables("local", &CLINICAL));
-    assert!(store.forebay(&["head", "s3://bucket/out/patients", "-n", "2"]).expect(0).stdout.contains("2 of 1500 rows"));
+    assert!(
+        store.forebay(&["head", "s3://bucket/out/patients", "-n", "2"]).expect(0).stdout.contains("2 of 1500 rows")
+    );
     assert!(store.forebay(&["jobs", "--output", "s3://bucket/out"]).expect(0).stdout.contains("done"));
 
     // An object that is another one now is other input.
@@ -179,7 +200,15 @@ fn large_files_go_up_in_parts_and_rejects_go_with_them() {
     text.push_str("{\"patient_id\":7}\n");
     store.put("in/p.ndjson", text);
     let outcome = store.forebay(&[
-        "run", "clinical", "s3://bucket/in/p.ndjson", "--output", "s3://bucket/out", "--set", "protect=off", "--memory", "256MiB",
+        "run",
+        "clinical",
+        "s3://bucket/in/p.ndjson",
+        "--output",
+        "s3://bucket/out",
+        "--set",
+        "protect=off",
+        "--memory",
+        "256MiB",
     ]);
     outcome.expect(3).conserved();
     assert!(outcome.peak() < 300 << 20, "{} MiB", outcome.peak() >> 20);
@@ -193,9 +222,22 @@ fn large_files_go_up_in_parts_and_rejects_go_with_them() {
 fn a_job_into_a_bucket_that_is_killed_goes_on() {
     let store = Store::start();
     let local = store.scratch.write("p.ndjson", patients(6_000));
-    store.scratch.forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"]).expect(0).conserved();
+    store
+        .scratch
+        .forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"])
+        .expect(0)
+        .conserved();
     let run = [
-        "run", "clinical", &local, "--output", "s3://bucket/out", "--set", "protect=off", "--set", "chunk.rows=1000", "--set",
+        "run",
+        "clinical",
+        &local,
+        "--output",
+        "s3://bucket/out",
+        "--set",
+        "protect=off",
+        "--set",
+        "chunk.rows=1000",
+        "--set",
         "file.bytes=64KiB",
     ];
     for wait in [150, 400, 700, 1_000] {
@@ -226,7 +268,10 @@ fn what_is_wrong_with_a_bucket_is_said_in_bounded_time() {
     ] {
         let outcome = store.forebay(&args);
         let said = format!("{args:?}: {}\n{}{}", outcome.status, outcome.stdout, outcome.stderr);
-        assert!(outcome.status == ends && outcome.stderr.contains(says) && !outcome.stderr.contains("panicked"), "{said}");
+        assert!(
+            outcome.status == ends && outcome.stderr.contains(says) && !outcome.stderr.contains("panicked"),
+            "{said}"
+        );
     }
     let local = store.scratch.write("p.ndjson", patients(5));
     // Nothing listens at the port of a listener that is gone.
@@ -241,7 +286,10 @@ fn what_is_wrong_with_a_bucket_is_said_in_bounded_time() {
             ("AWS_ENDPOINT_URL", "http://no-such-host.invalid".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "wrong".to_owned()),
         ] {
-            for args in [["run", "clinical", input, "--output", "elsewhere"], ["run", "clinical", &local, "--output", "s3://bucket/other"]] {
+            for args in [
+                ["run", "clinical", input, "--output", "elsewhere"],
+                ["run", "clinical", &local, "--output", "s3://bucket/other"],
+            ] {
                 let (store, value) = (&store, value.clone());
                 scope.spawn(move || {
                     let started = Instant::now();

@@ -40,7 +40,10 @@ fn steps_make_new_tables_and_replace_old_ones_whatever_the_chunks() {
          CAST(date_part('year', e.start) AS INT) AS year, 1.5 AS factor, e.end > e.start AS forward \
          FROM encounters e JOIN patients p ON e.patient_id = p.patient_id",
     );
-    let late = step("encounters", "SELECT encounter_id, upper(class) AS class, patient_id FROM encounters WHERE encounter_id LIKE '%-1'");
+    let late = step(
+        "encounters",
+        "SELECT encounter_id, upper(class) AS class, patient_id FROM encounters WHERE encounter_id LIKE '%-1'",
+    );
     let again = step("last", "SELECT encounter_id, class FROM encounters");
     let recipe = scratch.write("visits.yaml", recipe(&(visits + &late + &again)));
     let tables = ["patients", "encounters", "visits", "last"];
@@ -82,7 +85,9 @@ fn records_that_are_rejected_never_reach_a_step() {
     assert_eq!(outcome.rejects("missing_field"), 1);
     let rows = scratch.rows("out", "copies");
     assert_eq!(rows.len(), scratch.rows("out", "encounters").len());
-    assert!(!rows.iter().any(|row| row.starts_with("P0000009|")) && rows.iter().any(|row| row.starts_with("P0000010|")));
+    assert!(
+        !rows.iter().any(|row| row.starts_with("P0000009|")) && rows.iter().any(|row| row.starts_with("P0000010|"))
+    );
 }
 
 #[test]
@@ -98,7 +103,10 @@ fn what_depends_on_chunks_or_on_the_moment_is_refused_before_anything_runs() {
         ("SELECT patient_id FROM patients ORDER BY patient_id", "per_chunk: true"),
         ("SELECT patient_id FROM patients LIMIT 3", "per_chunk: true"),
         ("SELECT patient_id, row_number() OVER (ORDER BY patient_id) AS n FROM patients", "per_chunk: true"),
-        ("SELECT patient_id FROM patients WHERE birth_date = (SELECT max(birth_date) FROM patients)", "per_chunk: true"),
+        (
+            "SELECT patient_id FROM patients WHERE birth_date = (SELECT max(birth_date) FROM patients)",
+            "per_chunk: true",
+        ),
         ("SELECT patient_id FROM patients UNION SELECT encounter_id FROM encounters", "per_chunk: true"),
         ("SELECT p.patient_id FROM patients p WHERE EXISTS (SELECT max(e.start) FROM encounters e)", "per_chunk: true"),
         ("SELECT patient_id, random() AS r FROM patients", "random()"),
@@ -168,7 +176,8 @@ fn a_recipe_may_ask_for_results_by_chunk() {
     let run = ["run", &recipe, &input, "--output", "small", "--set", "chunk.rows=500"];
     let outcome = scratch.forebay(&run);
     outcome.expect(0).conserved();
-    let counted: u64 = scratch.rows("small", "counts").iter().map(|row| row.split('|').nth(1).unwrap().parse::<u64>().unwrap()).sum();
+    let counted: u64 =
+        scratch.rows("small", "counts").iter().map(|row| row.split('|').nth(1).unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(counted, 1_000);
     assert!(outcome.rows_out("counts") > 1);
 }
@@ -177,7 +186,8 @@ fn a_recipe_may_ask_for_results_by_chunk() {
 fn a_step_that_fails_on_data_fails_the_job_by_its_name() {
     let scratch = Scratch::new();
     let input = scratch.write("p.ndjson", patients(10));
-    let recipe = scratch.write("mine.yaml", recipe(&step("made", "SELECT CAST(patient_id AS INT) AS number FROM patients")));
+    let recipe =
+        scratch.write("mine.yaml", recipe(&step("made", "SELECT CAST(patient_id AS INT) AS number FROM patients")));
     let outcome = scratch.forebay(&["run", &recipe, &input, "--output", "out"]);
     assert!(outcome.expect(1).stderr.contains("steps[0].sql"), "{}", outcome.stderr);
     assert_eq!(scratch.rows("out", "patients").len(), 0, "part of a failed job's chunk is visible");

@@ -12,35 +12,35 @@ use futures::TryStreamExt;
 use serde_json::Value;
 
 /// A folder of a test's own, with the commands to run in it.
-pub struct Scratch {
+pub(crate) struct Scratch {
     folder: tempfile::TempDir,
 }
 
 /// How a command ended.
-pub struct Outcome {
-    pub status: i32,
-    pub stdout: String,
-    pub stderr: String,
-    pub report: Option<Value>,
+pub(crate) struct Outcome {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) report: Option<Value>,
 }
 
 impl Scratch {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         std::fs::write(&path, bytes).unwrap();
         path.display().to_string()
     }
 
     /// The binary with some arguments, without progress, in this folder.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
         command.args(args).current_dir(self.folder.path()).env("RUST_LOG", "warn").env_remove("FOREBAY_MEMORY");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -48,11 +48,11 @@ impl Scratch {
     }
 
     /// Runs a command to its end. `run` commands get a report.
-    pub fn forebay(&self, args: &[&str]) -> Outcome {
+    pub(crate) fn forebay(&self, args: &[&str]) -> Outcome {
         self.finish(self.command(&with_report(args)).output().unwrap())
     }
 
-    pub fn finish(&self, output: Output) -> Outcome {
+    pub(crate) fn finish(&self, output: Output) -> Outcome {
         let report = std::fs::read(self.path("report.json")).ok();
         let report = report.map(|text| serde_json::from_slice(&text).unwrap());
         if report.is_some() {
@@ -67,17 +67,17 @@ impl Scratch {
     }
 
     /// Every row of a table as text, sorted: equal for equal multisets of rows.
-    pub fn rows(&self, output: &str, table: &str) -> Vec<String> {
+    pub(crate) fn rows(&self, output: &str, table: &str) -> Vec<String> {
         rows_of(&self.path(output).join(table).display().to_string())
     }
 
     /// All tables of an output.
-    pub fn tables(&self, output: &str, tables: &[&str]) -> BTreeMap<String, Vec<String>> {
+    pub(crate) fn tables(&self, output: &str, tables: &[&str]) -> BTreeMap<String, Vec<String>> {
         tables.iter().map(|table| ((*table).to_owned(), self.rows(output, table))).collect()
     }
 
     /// Asserts that an output holds nothing that should not be there after a job's end.
-    pub fn clean(&self, output: &str, tables: &[&str]) {
+    pub(crate) fn clean(&self, output: &str, tables: &[&str]) {
         let output = self.path(output);
         assert_eq!(files_below(&output.join("_forebay/staging")), Vec::<PathBuf>::new(), "left in staging");
         assert_eq!(files_below(&output.join("_forebay/tmp")), Vec::<PathBuf>::new(), "left in the spill folder");
@@ -106,7 +106,7 @@ fn with_report<'a>(args: &[&'a str]) -> Vec<&'a str> {
 
 impl Outcome {
     /// The one check that every job's report must pass.
-    pub fn conserved(&self) -> &Self {
+    pub(crate) fn conserved(&self) -> &Self {
         let report = self.report.as_ref().unwrap_or_else(|| panic!("no report: {}{}", self.stdout, self.stderr));
         assert_eq!(report["state"], "done", "{}{}", self.stdout, self.stderr);
         let rejected: u64 = report["rejects"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
@@ -115,7 +115,7 @@ impl Outcome {
         self
     }
 
-    pub fn records_in(&self) -> u64 {
+    pub(crate) fn records_in(&self) -> u64 {
         self.report.as_ref().unwrap()["records_in"].as_u64().unwrap()
     }
 
@@ -125,19 +125,19 @@ impl Outcome {
         ["patients", "claims", "items"].iter().find_map(|table| rows.get(*table)?.as_u64()).unwrap_or(0)
     }
 
-    pub fn rejects(&self, reason: &str) -> u64 {
+    pub(crate) fn rejects(&self, reason: &str) -> u64 {
         self.report.as_ref().unwrap()["rejects"][reason].as_u64().unwrap_or(0)
     }
 
-    pub fn rows_out(&self, table: &str) -> u64 {
+    pub(crate) fn rows_out(&self, table: &str) -> u64 {
         self.report.as_ref().unwrap()["rows_out"][table].as_u64().unwrap_or(0)
     }
 
-    pub fn peak(&self) -> u64 {
+    pub(crate) fn peak(&self) -> u64 {
         self.report.as_ref().unwrap()["peak_rss_bytes"].as_u64().unwrap()
     }
 
-    pub fn expect(&self, status: i32) -> &Self {
+    pub(crate) fn expect(&self, status: i32) -> &Self {
         assert_eq!(self.status, status, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
@@ -147,7 +147,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-pub fn rows_of(uri: &str) -> Vec<String> {
+pub(crate) fn rows_of(uri: &str) -> Vec<String> {
     let batches: Vec<RecordBatch> = runtime().block_on(async {
         let reader = TableReader::open(Place::open(uri).unwrap()).await.unwrap();
         reader.batches().try_collect().await.unwrap()
@@ -184,10 +184,10 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The tables of the clinical recipe.
-pub const CLINICAL: [&str; 3] = ["patients", "encounters", "observations"];
+pub(crate) const CLINICAL: [&str; 3] = ["patients", "encounters", "observations"];
 
 /// One patient as a JSON object, made from its number.
-pub fn patient(n: u64) -> String {
+pub(crate) fn patient(n: u64) -> String {
     let mut observations = Vec::new();
     let encounters: Vec<String> = (0..=n % 3)
         .map(|e| {
@@ -218,12 +218,12 @@ pub fn patient(n: u64) -> String {
 }
 
 /// Patients as NDJSON.
-pub fn patients(count: u64) -> String {
+pub(crate) fn patients(count: u64) -> String {
     (0..count).map(|n| patient(n) + "\n").collect()
 }
 
 /// Claims as CSV.
-pub fn claims(count: u64) -> String {
+pub(crate) fn claims(count: u64) -> String {
     let mut text = String::from(
         "claim_id,line_no,patient_id,npi,provider_name,cpt,icd10,service_date,paid_date,billed_amount,allowed_amount,\
          paid_amount,zip,payer,place_of_service\n",

@@ -24,8 +24,8 @@ pub struct CsvHeader {
 }
 
 impl CsvHeader {
-    /// Maps the names of a header row to the recipe's columns. Without a header row, pass none: the columns are
-    /// the recipe's, in order.
+    /// Maps the names of a header row to the recipe's columns. Where the recipe says that there is no header row,
+    /// the columns are its own, in order, whatever is passed.
     pub fn new(layout: &Layout, spec: &CsvSpec, header: Option<&[u8]>) -> Result<Self, HeaderMismatch> {
         if !layout.is_flat() {
             let lists: Vec<_> = layout.tables[1..].iter().map(|table| table.name.as_str()).collect();
@@ -44,8 +44,8 @@ impl CsvHeader {
             nulls: spec.nulls.clone(),
         };
         match header {
-            None => mapped.targets = own.iter().copied().map(Some).collect(),
-            Some(header) => mapped.read_names(layout, header)?,
+            Some(header) if spec.header => mapped.read_names(layout, header)?,
+            _ => mapped.targets = own.iter().copied().map(Some).collect(),
         }
         mapped.missing = own.into_iter().filter(|c| !mapped.targets.contains(&Some(*c))).collect();
         mapped.missing.extend(table.unknown);

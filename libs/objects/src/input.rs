@@ -55,7 +55,7 @@ impl Input {
                 let store: Arc<dyn ObjectStore> =
                     Arc::new(crate::place::bucket(&url).map_err(|error| bad(error.to_string()))?);
                 let path = Path::from_url_path(url.path()).map_err(|error| bad(error.to_string()))?;
-                let head = store.head(&path).await.map_err(|error| match error {
+                let head = crate::place::answer(&uri, store.head(&path)).await?.map_err(|error| match error {
                     object_store::Error::NotFound { .. } => {
                         StoreError::Unreadable { uri: uri.clone(), message: "there is no such object".to_owned() }
                     }

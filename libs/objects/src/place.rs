@@ -1,5 +1,6 @@
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
@@ -9,6 +10,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use crate::StoreError;
+
+/// Longest wait for the first answer of a store: longer than one of its requests may take.
+const FIRST_ANSWER: Duration = Duration::from_secs(45);
 
 /// A folder of objects: a local directory or a prefix of a bucket.
 #[derive(Clone, Debug)]
@@ -104,6 +108,19 @@ impl Place {
         StoreError::from_store(&self.display(), error)
     }
 
+    /// Makes sure that the store answers at all, so that a wrong endpoint or key is told soon. Later requests are
+    /// more patient: a store that has answered once will again.
+    pub async fn reach(&self) -> Result<(), StoreError> {
+        if self.local.is_some() {
+            return Ok(());
+        }
+        // No object of this name is ever written; that it is not there is an answer.
+        match answer(&self.display(), self.store.head(&Path::from("_forebay/reach"))).await? {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.error(&error)),
+        }
+    }
+
     /// Waits until an object that was written is safe from a power cut. Bucket stores are when they answer.
     pub async fn sync(&self, object: &str) -> Result<(), StoreError> {
         let Some(directory) = self.local.clone() else { return Ok(()) };
@@ -144,6 +161,15 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// The first answer of a store, if it comes in time.
+pub(crate) async fn answer<T>(place: &str, request: impl Future<Output = T>) -> Result<T, StoreError> {
+    tokio::time::timeout(FIRST_ANSWER, request).await.map_err(|_| StoreError::Store {
+        place: place.to_owned(),
+        message: format!("no answer in {} seconds: is the endpoint right?", FIRST_ANSWER.as_secs()),
+        transient: true,
+    })
 }
 
 /// The bucket of an `s3://` URL, configured from the environment.

@@ -2,7 +2,9 @@ use std::io::Read;
 
 use bytes::{Buf, Bytes};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
+use forebay_types::JobId;
+use futures::StreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::{FRAME_BYTES, Place, StoreError};
 
@@ -49,6 +51,17 @@ impl Staging {
             |error: std::io::Error| StoreError::Corrupt { object: key.to_owned(), message: error.to_string() };
         let decoder = zstd::stream::read::Decoder::new(compressed.reader()).map_err(corrupt)?;
         Ok(StagedReader { key: key.to_owned(), decoder: Box::new(decoder) })
+    }
+
+    /// Deletes every copy of a job: also those that a crash left without a chunk.
+    pub async fn remove_job(&self, job: JobId) -> Result<(), StoreError> {
+        let prefix = Path::from(job.to_string());
+        let copies: Vec<_> = self.place.store().list(Some(&prefix)).collect().await;
+        for copy in copies {
+            let copy = copy.map_err(|error| self.place.error(&error))?;
+            self.place.remove(copy.location.as_ref()).await?;
+        }
+        Ok(())
     }
 
     /// Deletes a chunk's copy.

@@ -398,6 +398,7 @@ impl Builder<'_> {
             pattern,
             min: self.bound(&format!("{key}.min"), spec.min.as_ref(), kind)?,
             max: self.bound(&format!("{key}.max"), spec.max.as_ref(), kind)?,
+            bounds: (written(spec.min.as_ref()), written(spec.max.as_ref())),
             min_length: spec.min_length,
             max_length: spec.max_length,
         })
@@ -491,6 +492,15 @@ pub fn days_from_civil(year: i32, month: u32, day: u32) -> i32 {
     let day_of_year = (153 * shifted + 2) / 5 + day as i32 - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     era * 146_097 + day_of_era - 719_468
+}
+
+/// A bound as the recipe writes it.
+fn written(bound: Option<&Scope>) -> String {
+    match bound {
+        Some(Scope::Number(number)) => number.to_string(),
+        Some(Scope::Text(text)) => text.clone(),
+        None => String::new(),
+    }
 }
 
 fn days_of_iso(text: &str) -> Option<i32> {

@@ -13,6 +13,8 @@ pub struct Rules {
     pub min: Option<f64>,
     /// Largest value.
     pub max: Option<f64>,
+    /// Both as the recipe writes them, for messages.
+    pub bounds: (String, String),
     /// Fewest characters.
     pub min_length: Option<u32>,
     /// Most characters.
@@ -58,12 +60,12 @@ impl Rules {
         if let Some(min) = self.min
             && value < min
         {
-            return Err(format!("below the smallest value allowed, {min}"));
+            return Err(format!("below the smallest value allowed, {}", self.bounds.0));
         }
         if let Some(max) = self.max
             && value > max
         {
-            return Err(format!("above the largest value allowed, {max}"));
+            return Err(format!("above the largest value allowed, {}", self.bounds.1));
         }
         Ok(())
     }

@@ -51,8 +51,6 @@ reasons! {
     Invalid = "invalid",
     /// The end of the input came in the middle of the record.
     Truncated = "truncated",
-    /// A page of a columnar file could not be decoded.
-    Corrupt = "corrupt",
     /// The record is in a chunk that killed its worker three times.
     Quarantined = "quarantined",
 }

@@ -126,7 +126,7 @@ pub(crate) struct PlanArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
     /// Plan for this output: parts of uploads to a bucket are larger
-    #[arg(long, short, default_value = DEFAULT_OUTPUT)]
+    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
     pub(crate) output: String,
 }
 

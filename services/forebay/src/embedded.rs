@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use forebay_budget::{Budget, Pool};
+use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig};
 use forebay_lake::{STAGING_FOLDER, STATE_FOLDER};
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::Usage;
 use crate::plan::Plan;
 
 /// How long a start waits for a process that is just going away to let go of the output.
@@ -50,6 +51,7 @@ pub struct Embedded {
     stop: CancellationToken,
     queue_stop: CancellationToken,
     tasks: JoinSet<()>,
+    _standing: Vec<Reservation>,
     /// Held as long as the process works on this output.
     _lock: std::fs::File,
 }
@@ -81,18 +83,25 @@ pub(crate) fn catalog_url(folder: &std::path::Path) -> String {
 impl Embedded {
     /// Starts everything, after clearing up what an earlier process left.
     pub async fn start(config: EmbeddedConfig) -> anyhow::Result<Self> {
-        let output = Place::open(&config.output)?;
+        let output = Place::open(&config.output).map_err(|error| Usage(error.to_string()))?;
         let folder = state_folder(&output);
         let spill = folder.join("tmp");
         std::fs::create_dir_all(&spill).with_context(|| format!("can't make {}", spill.display()))?;
         let lock = lock(&folder).await?;
-        let catalog = Arc::new(Catalog::open(&catalog_url(&folder)).await?);
-        let queue = Arc::new(SqliteQueue::open(folder.join("queue.db")).await?);
+        let catalog = Arc::new(patiently(async || Catalog::open(&catalog_url(&folder)).await).await?);
+        let queue = Arc::new(patiently(async || SqliteQueue::open(folder.join("queue.db")).await).await?);
         // The catalog knows what is to be done; messages of a dead process are only in the way.
         queue.clear().await?;
+        // Chunks whose messages these were would otherwise wait until the dispatcher takes them for lost.
+        catalog.undispatch_stale(Duration::ZERO).await?;
         let budget = Budget::new(config.plan.memory.0);
         let pool = |name: &'static str| -> anyhow::Result<Pool> { Ok(budget.pool(name, config.plan.of(name))?) };
-        let program = pool("program")?;
+        // What is there all the time is reserved all the time, so that pressure tells how full the process is.
+        let mut standing = Vec::new();
+        for name in ["program", "uploads"] {
+            let pool = pool(name)?;
+            standing.push(pool.try_reserve(pool.capacity())?);
+        }
         let stop = CancellationToken::new();
         let changed = Arc::new(Notify::new());
         let storage = Arc::new(Storage::new(
@@ -146,9 +155,9 @@ impl Embedded {
             stop,
             queue_stop: CancellationToken::new(),
             tasks: JoinSet::new(),
+            _standing: standing,
             _lock: lock,
         };
-        drop(program);
         started.spawn(queue, storage, changed, config.plan.in_flight);
         Ok(started)
     }
@@ -253,6 +262,20 @@ async fn lock(folder: &std::path::Path) -> anyhow::Result<std::fs::File> {
             Err(std::fs::TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("can't lock {}", path.display()));
             }
+        }
+    }
+}
+
+/// Opens a database. A process that was killed lets go of its files one after the other, so that for a moment a
+/// database may be locked although the output is not.
+async fn patiently<T, E: std::fmt::Display>(open: impl AsyncFn() -> Result<T, E>) -> Result<T, E> {
+    let since = std::time::Instant::now();
+    loop {
+        match open().await {
+            Err(error) if error.to_string().contains("locked") && since.elapsed() < LOCK_WAIT => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            result => return result,
         }
     }
 }

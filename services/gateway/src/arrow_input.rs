@@ -13,10 +13,14 @@ use tokio::sync::mpsc;
 
 use crate::error::Failure;
 use crate::framing::{Frames, InputFraming, JobFraming};
+use crate::quiet;
 
 /// Length of `ARROW1` and its padding: what an Arrow file has before what an Arrow stream begins with.
 /// Source: Arrow columnar format, "IPC File Format".
 const FILE_MAGIC: usize = 8;
+
+/// What an Arrow file begins and ends with.
+const MAGIC: &[u8] = b"ARROW1";
 
 impl JobFraming {
     /// Cuts an Arrow stream, or file, into staged chunks of whole batches, each an Arrow stream of its own.
@@ -29,8 +33,9 @@ impl JobFraming {
         let mut seen = 0u64;
         let mut checked = false;
         loop {
-            let batch = batches.recv().await;
-            let batch = batch.transpose().map_err(|message| Failure::unusable(format!("{uri}: {message}")))?;
+            // The end is said: a reader that is gone without it has died of its input.
+            let batch = batches.recv().await.unwrap_or_else(|| Err("the Arrow data is broken".to_owned()));
+            let batch = batch.map_err(|message| Failure::unusable(format!("{uri}: {message}")))?;
             if let (Some(batch), false) = (&batch, checked) {
                 ColumnarMismatch::check(&self.prepared.layout, &batch.schema())
                     .map_err(|error| Failure::unusable(format!("{uri}: {error}")))?;
@@ -92,8 +97,8 @@ impl JobFraming {
     }
 }
 
-/// Reads batches off the async threads; at most two are held on the way.
-fn read_batches(mut frames: Frames, skip: usize) -> mpsc::Receiver<Result<RecordBatch, String>> {
+/// Reads batches, and after them none, off the async threads; at most two are held on the way.
+fn read_batches(mut frames: Frames, skip: usize) -> mpsc::Receiver<Result<Option<RecordBatch>, String>> {
     let (raw, receiver) = mpsc::channel(2);
     let (out, batches) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -105,25 +110,56 @@ fn read_batches(mut frames: Frames, skip: usize) -> mpsc::Receiver<Result<Record
     });
     tokio::task::spawn_blocking(move || {
         let mut reader = ChannelReader { frames: receiver, current: Bytes::new() };
-        let mut read = || -> Result<(), String> {
+        let read = || -> Result<(), String> {
             let mut magic = vec![0; skip];
-            reader.read_exact(&mut magic).map_err(|error| error.to_string())?;
-            let stream = StreamReader::try_new(&mut reader, None)
+            let unreadable = |error: io::Error| format!("this is no readable Arrow data: {error}");
+            reader.read_exact(&mut magic).map_err(unreadable)?;
+            let start = first_word(&mut reader).map_err(unreadable)?;
+            let stream = StreamReader::try_new((&start[..]).chain(&mut reader), None)
                 .map_err(|error| format!("this is no readable Arrow data: {error}"))?;
             for batch in stream {
                 let batch = batch.map_err(|error| format!("the Arrow data is broken or cut off: {error}"))?;
-                if out.blocking_send(Ok(batch)).is_err() {
+                if out.blocking_send(Ok(Some(batch))).is_err() {
                     return Ok(());
                 }
             }
+            if !magic.is_empty() && !ends_with_magic(&mut reader).map_err(|error| error.to_string())? {
+                return Err("the Arrow file is cut off: it does not end as it began".to_owned());
+            }
+            // A receiver that is gone does not want to know.
+            drop(out.blocking_send(Ok(None)));
             Ok(())
         };
-        if let Err(message) = read() {
+        // The reader takes the offsets and lengths of a message on trust, and panics where they lie.
+        let result = quiet::catch(read).unwrap_or_else(|| Err("the Arrow data is broken".to_owned()));
+        if let Err(message) = result {
             // A receiver that is gone does not want to know.
             drop(out.blocking_send(Err(message)));
         }
     });
     batches
+}
+
+/// The first eight bytes that are not all zero: some writers pad the magic to more than eight bytes.
+fn first_word(reader: &mut ChannelReader) -> io::Result<[u8; 8]> {
+    let mut word = [0; 8];
+    while word == [0; 8] {
+        reader.read_exact(&mut word)?;
+    }
+    Ok(word)
+}
+
+/// Reads to the end: behind its batches an Arrow file has a footer, and then `ARROW1` again.
+fn ends_with_magic(reader: &mut ChannelReader) -> io::Result<bool> {
+    let (mut tail, mut block) = (Vec::new(), vec![0; 8 << 10]);
+    loop {
+        match reader.read(&mut block)? {
+            0 => return Ok(tail == MAGIC),
+            n => tail.extend_from_slice(&block[..n]),
+        }
+        let surplus = tail.len().saturating_sub(MAGIC.len());
+        tail.drain(..surplus);
+    }
 }
 
 struct ChannelReader {

@@ -109,6 +109,8 @@ impl Dispatcher {
         }
         if catalog.job_complete(job).await? {
             self.clean_staging().await?;
+            let output = catalog.job(job).await?.output;
+            Staging::new(Place::open(&output)?.child(&self.0.staging_folder)?).remove_job(job).await?;
             catalog.end_job(job, JobState::Done, None).await?;
             self.0.changed.notify_waiters();
         }

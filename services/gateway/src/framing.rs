@@ -155,8 +155,7 @@ impl JobFraming {
         }
         let dialect = match state.info.content {
             Content::Csv => {
-                let header = state.header.as_deref().filter(|header| !header.is_empty());
-                let header = CsvHeader::new(&self.prepared.layout, csv, header)
+                let header = CsvHeader::new(&self.prepared.layout, csv, state.header.as_deref())
                     .map_err(|error| Failure::unusable(format!("{}: {error}", state.input.identity().uri)))?;
                 Dialect::Csv(header)
             }

@@ -42,6 +42,7 @@ pub(crate) async fn open(catalog: &Catalog, request: &SubmitRequest) -> Result<O
         inputs.push(InputIdentity { uri: "-".to_owned(), size: None, version: None });
     }
     let output = Place::open(&request.output)?;
+    output.reach().await?;
     let digest = digest(&text, &settings);
     let key = request.key.clone().unwrap_or_else(|| derived_key(&prepared.recipe.name, &digest, &inputs));
     let opened = catalog

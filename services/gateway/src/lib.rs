@@ -9,6 +9,7 @@ mod error;
 mod framing;
 mod job;
 mod parquet_input;
+mod quiet;
 mod sample;
 mod service;
 

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use forebay_api::{Gateway as _, JobProgress, SubmitEvent, SubmitRequest};
+use forebay_api::{Gateway as _, JobProgress, ServiceError, SubmitEvent, SubmitRequest};
 use forebay_objects::Place;
 use forebay_types::{ByteSize, JobState};
 use futures::StreamExt;
@@ -68,7 +68,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     .await?;
     let ended = drive(&embedded, request, &args).await;
     let result = match ended {
-        Ok(Ended { key, interrupted, before }) => {
+        Ok(Ended { key, interrupted, before, error }) => {
             let progress = embedded.gateway.get_job(&key).await.map_err(service_error)?;
             let id = embedded.catalog.job_by_key(&key).await?.id;
             let stages = embedded.catalog.progress(id).await?.stages;
@@ -78,7 +78,10 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
                 std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
             }
             let tables: Vec<String> = steps.tables().iter().map(|(name, _)| name.clone()).collect();
-            conclude(&progress, &report, &tables, &args, interrupted, before)
+            match error {
+                Some(error) => Err(service_error(error)),
+                None => conclude(&progress, &report, &tables, &args, interrupted, before),
+            }
         }
         Err(error) => Err(error),
     };
@@ -92,6 +95,8 @@ struct Ended {
     interrupted: bool,
     /// The state that the job had ended in before, if it had.
     before: Option<JobState>,
+    /// Why its input could not be read.
+    error: Option<ServiceError>,
 }
 
 /// Submits the job and waits for its end, or for a signal.
@@ -106,11 +111,12 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
     };
     let key = accepted.job;
     if accepted.ended.is_some() {
-        return Ok(Ended { key, interrupted: false, before: accepted.ended });
+        return Ok(Ended { key, interrupted: false, before: accepted.ended, error: None });
     }
     let mut progress = Progress::new(args.progress);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut updates = embedded.gateway.watch_job(&key).await.map_err(service_error)?;
     let mut latest: Option<JobProgress> = None;
     let mut framing = true;
@@ -120,7 +126,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
                     progress.finish();
-                    return Err(service_error(error));
+                    return Ok(Ended { key, interrupted: false, before: None, error: Some(error) });
                 }
                 None => framing = false,
             },
@@ -131,13 +137,16 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
                     if let Some(most) = max_rejects.filter(|most| rejected > *most) {
                         let id = embedded.catalog.job_by_key(&key).await?.id;
                         let message = format!("{rejected} records were rejected, more than --max-rejects {most}");
-                        embedded.catalog.end_job(id, JobState::Failed, Some(message)).await?;
+                        if let Err(error) = embedded.catalog.end_job(id, JobState::Failed, Some(message)).await {
+                            // It was done before it could be stopped; its exit status says the rest.
+                            tracing::debug!(%error, "the job had ended");
+                        }
                     }
                     latest = Some(update);
                 }
                 None => {
                     progress.finish();
-                    return Ok(Ended { key, interrupted: false, before: None });
+                    return Ok(Ended { key, interrupted: false, before: None, error: None });
                 }
             },
             () = tokio::time::sleep(TICK) => {
@@ -148,6 +157,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
             }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hangup.recv() => break,
         }
         if let Some(latest) = &latest {
             progress.update(latest, &embedded.budget, embedded.at_work());
@@ -162,7 +172,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
         }
         std::process::exit(130);
     });
-    Ok(Ended { key, interrupted: true, before: None })
+    Ok(Ended { key, interrupted: true, before: None, error: None })
 }
 
 /// Says how the job ended, where the tables are, and how to open them.
@@ -215,6 +225,10 @@ fn conclude(
     }
     if let Some(table) = tables.last() {
         println!("open: {}", how_to_open(&place, table));
+    }
+    if let Some(most) = args.max_rejects.filter(|most| report.rejected() > *most) {
+        super::complain(&format!("{} records were rejected, more than --max-rejects {most}", report.rejected()));
+        return Ok(ExitCode::from(FAILED));
     }
     Ok(if report.rejected() > 0 { ExitCode::from(REJECTS) } else { ExitCode::SUCCESS })
 }
