@@ -350,7 +350,7 @@ fn broken_csv_ends_in_rejects_or_a_clear_error() {
         refused("invalid UTF-8 in the header", CSV, b"claim_id,line_no,\xff\nC1,1,2\n".to_vec(), 2, "not UTF-8"),
         partly("330 columns", CSV, wide(328), &[], 1),
         partly("20,000 columns", CSV, wide(19_998), &[], 1),
-        partly("330 columns and a row of 331", CSV, wide(328) + &"x,".repeat(330) + "x\n", &[("not_a_record", 1)], 1),
+        partly("330 columns and a row of 331", CSV, wide(328) + &"1,".repeat(330) + "x\n", &[("not_a_record", 1)], 1),
         partly(
             "a row over the limit",
             CSV,
@@ -587,7 +587,6 @@ fn what_is_no_file_is_refused_with_its_name() {
         ("file", "/dev/full", 2, "/dev/full"),
         ("file", "/proc/forebay", 2, "/proc/forebay"),
         ("/dev/null", "nothing", 0, "0 records in"),
-        ("/proc/self/mem", "out", 1, "/proc/self/mem"),
     ] {
         let outcome = job(&scratch, &["run", "clinical", input, "--output", output, "--set", public]);
         let said = format!("{input} {output}: {}\n{}{}", outcome.status, outcome.stdout, outcome.stderr);

@@ -191,7 +191,7 @@ fn large_files_go_up_in_parts_and_rejects_go_with_them() {
     let store = Store::start();
     let mut text: String = (0..16_000)
         .map(|n| {
-            let note: String = (0..8).map(|part| hex(n * 8 + part)).collect();
+            let note: String = (0..24).map(|part| hex(n * 24 + part)).collect();
             format!(
                 "{{\"patient_id\":\"P{n:06}\",\"encounters\":[{{\"encounter_id\":\"E{n}\",\"observations\":[{{\"observation_id\":\"O{n}\",\"note\":\"{note}\"}}]}}]}}\n"
             )
@@ -280,24 +280,25 @@ fn what_is_wrong_with_a_bucket_is_said_in_bounded_time() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_at = silent.local_addr().unwrap();
     std::thread::scope(|scope| {
-        for (key, value) in [
+        for (number, (key, value)) in [
             ("AWS_ENDPOINT_URL", format!("http://{nobody}")),
             ("AWS_ENDPOINT_URL", format!("http://{silent_at}")),
             ("AWS_ENDPOINT_URL", "http://no-such-host.invalid".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "wrong".to_owned()),
-        ] {
-            for args in [
-                ["run", "clinical", input, "--output", "elsewhere"],
-                ["run", "clinical", &local, "--output", "s3://bucket/other"],
-            ] {
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for (input, output) in [(input, format!("elsewhere-{number}")), (&local, format!("s3://bucket/{number}"))] {
                 let (store, value) = (&store, value.clone());
                 scope.spawn(move || {
+                    let args = ["run", "clinical", input, "--output", &output];
                     let started = Instant::now();
                     let mut command = store.scratch.command(&args);
                     command
                         .envs(store.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))))
                         .args(["--progress", "none"])
-                        .env("XDG_STATE_HOME", store.scratch.path(&format!("state-{key}-{}", value.len())))
+                        .env("XDG_STATE_HOME", store.scratch.path(&format!("state-{number}")))
                         .env(key, &value);
                     let output = bounded(&mut command);
                     let said = String::from_utf8_lossy(&output.stderr).into_owned();

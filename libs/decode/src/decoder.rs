@@ -262,9 +262,8 @@ impl Decoder {
 
     #[inline]
     fn close_full_batch(&mut self, out: &mut Vec<Decoded>) -> Result<(), ArrowError> {
-        if self.tables.longest() >= BATCH_ROWS || self.records >= BATCH_ROWS as u64 {
-            out.push(self.take()?);
-        } else if self.records.is_multiple_of(64) && self.tables.text_bytes() >= BATCH_TEXT {
+        let rows = self.tables.longest() >= BATCH_ROWS || self.records >= BATCH_ROWS as u64;
+        if rows || (self.records.is_multiple_of(64) && self.tables.text_bytes() >= BATCH_TEXT) {
             out.push(self.take()?);
         }
         Ok(())

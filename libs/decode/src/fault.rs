@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use forebay_types::{MESSAGE_LIMIT, Reason};
 
 /// What is wrong with a record, while it travels up to the record's start.
@@ -48,17 +46,14 @@ impl Fault {
                     text.push('.');
                     text.push_str(name);
                 }
-                Segment::Index(index) => {
-                    // Writing to a string can't fail.
-                    let _ = write!(text, "[{index}]");
-                }
+                Segment::Index(index) => text.push_str(&format!("[{index}]")),
             }
         }
         text
     }
 
     /// The message, cut to what a reject may hold.
-    pub(crate) fn into_message(mut self: Box<Self>) -> String {
+    pub(crate) fn into_message(mut self) -> String {
         if self.message.len() > MESSAGE_LIMIT {
             let mut cut = MESSAGE_LIMIT - 3;
             while !self.message.is_char_boundary(cut) {

@@ -246,9 +246,8 @@ fn parse_timestamp(bytes: &[u8]) -> Option<i64> {
             if length == 0 {
                 return None;
             }
-            for place in 0..6 {
-                let digit = if place < length { i64::from(fraction[place] - b'0') } else { 0 };
-                micros = micros * 10 + digit;
+            for digit in fraction[..length].iter().chain(std::iter::repeat(&b'0')).take(6) {
+                micros = micros * 10 + i64::from(digit - b'0');
             }
             rest = &fraction[length..];
         }

@@ -60,17 +60,17 @@ impl StoreError {
             return Self::Full { place: place.to_owned() };
         }
         use object_store::Error;
-        let transient = match error {
+        let lasting = matches!(
+            error,
             Error::NotFound { .. }
-            | Error::InvalidPath { .. }
-            | Error::NotSupported { .. }
-            | Error::NotImplemented { .. }
-            | Error::PermissionDenied { .. }
-            | Error::Unauthenticated { .. }
-            | Error::UnknownConfigurationKey { .. } => false,
-            _ => true,
-        };
-        Self::Store { place: place.to_owned(), message: error.to_string(), transient }
+                | Error::InvalidPath { .. }
+                | Error::NotSupported { .. }
+                | Error::NotImplemented { .. }
+                | Error::PermissionDenied { .. }
+                | Error::Unauthenticated { .. }
+                | Error::UnknownConfigurationKey { .. }
+        );
+        Self::Store { place: place.to_owned(), message: error.to_string(), transient: !lasting }
     }
 
     /// Sorts an error of the file system.

@@ -11,11 +11,13 @@ use forebay_types::ChunkSource;
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
+use crate::arrow_messages::Messages;
 use crate::error::Failure;
 use crate::framing::{Frames, InputFraming, JobFraming};
 use crate::quiet;
 
-/// Length of `ARROW1` and its padding: what an Arrow file has before what an Arrow stream begins with.
+/// Length of `ARROW1` and its least padding: behind it, and more zeros where its writer aligns to more than eight
+/// bytes, an Arrow file has an Arrow stream.
 /// Source: Arrow columnar format, "IPC File Format".
 const FILE_MAGIC: usize = 8;
 
@@ -115,7 +117,7 @@ fn read_batches(mut frames: Frames, skip: usize) -> mpsc::Receiver<Result<Option
             let unreadable = |error: io::Error| format!("this is no readable Arrow data: {error}");
             reader.read_exact(&mut magic).map_err(unreadable)?;
             let start = first_word(&mut reader).map_err(unreadable)?;
-            let stream = StreamReader::try_new((&start[..]).chain(&mut reader), None)
+            let stream = StreamReader::try_new(Messages::new(Read::chain(&start[..], &mut reader)), None)
                 .map_err(|error| format!("this is no readable Arrow data: {error}"))?;
             for batch in stream {
                 let batch = batch.map_err(|error| format!("the Arrow data is broken or cut off: {error}"))?;
@@ -130,7 +132,7 @@ fn read_batches(mut frames: Frames, skip: usize) -> mpsc::Receiver<Result<Option
             drop(out.blocking_send(Ok(None)));
             Ok(())
         };
-        // The reader takes the offsets and lengths of a message on trust, and panics where they lie.
+        // The reader takes much of a message on trust, and panics where it lies.
         let result = quiet::catch(read).unwrap_or_else(|| Err("the Arrow data is broken".to_owned()));
         if let Err(message) = result {
             // A receiver that is gone does not want to know.

@@ -81,7 +81,7 @@ impl Dispatcher {
                 catalog.mark_dispatched(&chunks).await?;
             }
         }
-        queue.collect_finished(CLEAN.into()).await?;
+        queue.collect_finished(CLEAN).await?;
         self.clean_staging().await?;
         for job in self.running().await? {
             self.end_if_done(job).await?;

@@ -2,6 +2,7 @@
 //! them durable, hands them to the queue from the catalog's outbox, and tells how jobs go.
 
 mod arrow_input;
+mod arrow_messages;
 mod chunker;
 mod cutter;
 mod dispatch;

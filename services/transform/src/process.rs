@@ -108,7 +108,7 @@ impl Attempt {
                 (decoder, buffer, result.map(|()| decoded))
             })
             .await
-            .map_err(|error| resume_panic(error))?;
+            .map_err(resume_panic)?;
             (decoder, buffer) = (next_decoder, next_buffer);
             drop(permit);
             self.spent("decode", decode);

@@ -42,7 +42,7 @@ pub(crate) fn head(args: &HeadArgs) -> anyhow::Result<ExitCode> {
             rows.push(batch);
         }
         if rows.is_empty() {
-            rows.push(RecordBatch::new_empty(reader.schema().clone()));
+            rows.push(RecordBatch::new_empty(std::sync::Arc::clone(reader.schema())));
         }
         println!("{}", arrow_cast::pretty::pretty_format_batches(&rows)?);
         println!("{} of {} rows", args.rows - wanted, reader.rows());
