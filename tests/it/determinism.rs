@@ -9,7 +9,17 @@ fn rows_do_not_depend_on_chunk_size_or_workers() {
         let output = format!("out-{chunk}-{workers}");
         let (rows, threads) = (format!("chunk.rows={chunk}"), format!("workers={workers}"));
         let outcome = scratch.forebay(&[
-            "run", "clinical", &input, "--output", &output, "--set", &rows, "--set", &threads, "--set", "protect=off",
+            "run",
+            "clinical",
+            &input,
+            "--output",
+            &output,
+            "--set",
+            &rows,
+            "--set",
+            &threads,
+            "--set",
+            "protect=off",
         ]);
         outcome.expect(0).conserved();
         let tables = scratch.tables(&output, &CLINICAL);

@@ -54,7 +54,9 @@ fn sixty_kills_at_random_moments_lose_and_double_nothing() {
             child.wait().unwrap();
             kills += 1;
         }
-        let outcome = scratch.forebay(&args[..args.len()].iter().copied().filter(|a| *a != "--progress" && *a != "none").collect::<Vec<_>>());
+        let outcome = scratch.forebay(
+            &args[..args.len()].iter().copied().filter(|a| *a != "--progress" && *a != "none").collect::<Vec<_>>(),
+        );
         outcome.expect(0).conserved();
         assert_eq!(scratch.tables(&output, &CLINICAL), expected, "round {round}, {kills} kills");
         scratch.clean(&output, &CLINICAL);

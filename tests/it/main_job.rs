@@ -26,10 +26,7 @@ fn protection_off_keeps_every_value_as_it_came() {
     scratch.forebay(&["run", "clinical", &input, "--output", "out", "--set", "protect=off"]).expect(0).conserved();
     let patients = scratch.rows("out", "patients");
     let seventh = patients.iter().find(|row| row.starts_with("P0000007")).unwrap();
-    assert_eq!(
-        seventh,
-        "P0000007|00000007|Ana 7|1917-05-17|female|555-0007|p7@example.org|7 Oak St|Tampa|FL|33601"
-    );
+    assert_eq!(seventh, "P0000007|00000007|Ana 7|1917-05-17|female|555-0007|p7@example.org|7 Oak St|Tampa|FL|33601");
     let observations = scratch.rows("out", "observations");
     let one = observations.iter().find(|row| row.starts_with("O0000007-0-0")).unwrap();
     assert!(one.contains("said \"fine\", café  \\ 7"), "{one}");
@@ -77,9 +74,8 @@ fn appending_leaves_what_is_there_alone() {
 fn a_table_with_other_columns_is_refused_before_anything_runs() {
     let scratch = Scratch::new();
     let input = scratch.write("x.csv", "claim_id\nC1\n");
-    let recipe = |kind: &str| {
-        format!("name: mine\nrecord:\n  table: items\n  fields:\n    claim_id: {{type: {kind}}}\n")
-    };
+    let recipe =
+        |kind: &str| format!("name: mine\nrecord:\n  table: items\n  fields:\n    claim_id: {{type: {kind}}}\n");
     let text = scratch.write("text.yaml", recipe("string"));
     let number = scratch.write("number.yaml", recipe("int"));
     scratch.forebay(&["run", &text, &input, "--output", "out"]).expect(0).conserved();

@@ -6,8 +6,19 @@ use crate::support::{CLINICAL, Scratch, patients};
 fn a_chunk_that_kills_its_worker_is_halved_and_quarantined_and_the_job_goes_on() {
     let scratch = Scratch::new();
     let input = scratch.write("p.ndjson", patients(4_000));
-    let args =
-        ["run", "clinical", &input, "--output", "out", "--set", "chunk.rows=2000", "--report", "report.json", "--progress", "none"];
+    let args = [
+        "run",
+        "clinical",
+        &input,
+        "--output",
+        "out",
+        "--set",
+        "chunk.rows=2000",
+        "--report",
+        "report.json",
+        "--progress",
+        "none",
+    ];
     for (fault, job) in [("FOREBAY_FAULT_ABORT_AT_RECORD", "abort"), ("FOREBAY_FAULT_PANIC_AT_RECORD", "panic")] {
         let output = format!("out-{job}");
         let mut args = args;

@@ -53,7 +53,8 @@ fn mended_rejects_are_replayed_once() {
     let again = scratch.forebay(&["rejects", "one", "--output", "out", "--replay"]);
     again.expect(3).conserved();
     assert_eq!(again.records_in(), bad);
-    let mended: String = (0..400).filter(|n| [13, 37, 59, 83].contains(&(n % 100))).map(|n| patient(n) + "\n").collect();
+    let mended: String =
+        (0..400).filter(|n| [13, 37, 59, 83].contains(&(n % 100))).map(|n| patient(n) + "\n").collect();
     let mended = scratch.write("mended.ndjson", mended);
     let second = scratch.forebay(&["rejects", "one", "--output", "out", "--replay", "--from", &mended]);
     second.expect(0).conserved();

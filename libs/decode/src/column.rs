@@ -19,7 +19,10 @@ pub(crate) struct ColumnBuilder {
 
 #[derive(Debug)]
 pub(crate) enum Values {
-    Text { offsets: Vec<i32>, bytes: Vec<u8> },
+    Text {
+        offsets: Vec<i32>,
+        bytes: Vec<u8>,
+    },
     Int64(Vec<i64>),
     Int32(Vec<i32>),
     Float64(Vec<f64>),
@@ -148,9 +151,9 @@ impl ColumnBuilder {
             Values::Timestamp(v) => {
                 Arc::new(TimestampMicrosecondArray::try_new(buffer(v), nulls)?.with_timezone("UTC"))
             }
-            Values::Decimal(v, precision, scale) => Arc::new(
-                Decimal128Array::try_new(buffer(v), nulls)?.with_precision_and_scale(*precision, *scale)?,
-            ),
+            Values::Decimal(v, precision, scale) => {
+                Arc::new(Decimal128Array::try_new(buffer(v), nulls)?.with_precision_and_scale(*precision, *scale)?)
+            }
             Values::Bool(v) => {
                 let room = v.len();
                 let array = BooleanArray::new(std::mem::replace(v, Vec::with_capacity(room)).into(), nulls);

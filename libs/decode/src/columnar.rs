@@ -331,9 +331,11 @@ impl Columnar<'_> {
             for (column, array) in plan.columns.iter().zip(parts.arrays) {
                 arrays.push(match (array, column.inherited, plan.parent) {
                     (_, Some(source), Some(parent)) => {
-                        let known = self.layout.tables[parent].columns.iter().enumerate().position(|(i, known)| {
-                            (parent, i) == source || known.inherited == Some(source)
-                        });
+                        let known = self.layout.tables[parent]
+                            .columns
+                            .iter()
+                            .enumerate()
+                            .position(|(i, known)| (parent, i) == source || known.inherited == Some(source));
                         arrow_select::take::take(batches[parent].column(known.unwrap_or(source.1)), &parents, None)?
                     }
                     (Some(array), ..) => array,

@@ -69,9 +69,8 @@ impl CsvHeader {
             if names[..index].contains(name) {
                 return Err(HeaderMismatch(format!("two columns are called '{name}'")));
             }
-            let target = find(&layout.root, name).or_else(|| {
-                layout.tables[0].columns.iter().position(|column| column.name == *name)
-            });
+            let target = find(&layout.root, name)
+                .or_else(|| layout.tables[0].columns.iter().position(|column| column.name == *name));
             if target.is_none() {
                 match layout.unknown {
                     UnknownFields::Ignore => {}
@@ -179,7 +178,8 @@ impl CsvHeader {
                 continue;
             }
             // What stands between the closing quote and the field's end belongs to it.
-            let (tail, end, next) = match scan::either(&bytes[stop + 1..], self.delimiter, b'\n').map(|s| stop + 1 + s) {
+            let (tail, end, next) = match scan::either(&bytes[stop + 1..], self.delimiter, b'\n').map(|s| stop + 1 + s)
+            {
                 None => (bytes.len(), End::Text, bytes.len()),
                 Some(tail) if bytes[tail] == self.delimiter => (tail, End::Delimiter, tail + 1),
                 Some(tail) => (tail, End::Newline, tail + 1),
@@ -253,8 +253,7 @@ impl CsvHeader {
             if let Some(column) = *target {
                 let column_plan = &plan.columns[column];
                 let builder = &mut table.columns[column];
-                let null = !field.quoted
-                    && (field.text.is_empty() || self.nulls.iter().any(|null| null == field.text));
+                let null = !field.quoted && (field.text.is_empty() || self.nulls.iter().any(|null| null == field.text));
                 if null && column_plan.rules.required {
                     return Err(Fault::new(Reason::MissingField, "is required but empty").in_field(&column_plan.name));
                 }

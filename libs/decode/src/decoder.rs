@@ -234,7 +234,9 @@ impl Decoder {
     ) -> crate::fault::Checked<(usize, End)> {
         let (next, end) = header.row_end(slice, at);
         match simdutf8::basic::from_utf8(&slice[at..next]) {
-            Ok(row) => header.decode_row(&self.layout, &mut self.tables, row, 0, &mut self.scratch).map(|_| (next, end)),
+            Ok(row) => {
+                header.decode_row(&self.layout, &mut self.tables, row, 0, &mut self.scratch).map(|_| (next, end))
+            }
             Err(_) => Err(Fault::new(Reason::InvalidUtf8, "the row is not UTF-8")),
         }
     }

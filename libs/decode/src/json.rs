@@ -38,7 +38,8 @@ impl JsonState {
     }
 
     fn add(&mut self, plan: &ObjectPlan) {
-        self.keys[plan.id] = plan.fields.iter().map(|field| format!("\"{}\":", field.name).into_bytes().into()).collect();
+        self.keys[plan.id] =
+            plan.fields.iter().map(|field| format!("\"{}\":", field.name).into_bytes().into()).collect();
         self.stamps[plan.id] = vec![0; plan.fields.len()];
         for field in &plan.fields {
             if let Target::Object(inner) | Target::List(inner) = &field.target {
@@ -267,7 +268,9 @@ impl<'a> JsonRecord<'a> {
         }
         let quoted = self.peek() == Some(b'"');
         match &self.tables.tables[table].columns[column].values {
-            Values::Text { .. } if plan.kind == forebay_recipe::ColumnType::Json => self.json_text(table, column, depth),
+            Values::Text { .. } if plan.kind == forebay_recipe::ColumnType::Json => {
+                self.json_text(table, column, depth)
+            }
             Values::Text { .. } if quoted => self.text(plan, table, column),
             Values::Text { .. } => self.mismatch("a string", depth),
             Values::Int64(_) | Values::Int32(_) | Values::Float64(_) => self.number(plan, table, column, depth),
@@ -328,8 +331,8 @@ impl<'a> JsonRecord<'a> {
             Values::Int64(values) => values.push(whole(&number, plan)?),
             Values::Int32(values) => values.push(value::int32(whole(&number, plan)?)?),
             Values::Float64(values) => {
-                let parsed: f64 = fast_float2::parse(number.text)
-                    .map_err(|_| Fault::new(Reason::WrongType, "expected a number"))?;
+                let parsed: f64 =
+                    fast_float2::parse(number.text).map_err(|_| Fault::new(Reason::WrongType, "expected a number"))?;
                 if !parsed.is_finite() {
                     return Err(Fault::new(Reason::OutOfRange, "is no finite 64-bit number"));
                 }

@@ -97,9 +97,11 @@ impl Tables {
                     Some(source) => {
                         builder.truncate(0);
                         let parent = plan.parent.unwrap_or(0);
-                        let position = self.layout.tables[parent].columns.iter().enumerate().position(|(i, known)| {
-                            (parent, i) == source || known.inherited == Some(source)
-                        });
+                        let position = self.layout.tables[parent]
+                            .columns
+                            .iter()
+                            .enumerate()
+                            .position(|(i, known)| (parent, i) == source || known.inherited == Some(source));
                         let keys = batches[parent].column(position.unwrap_or(source.1));
                         arrow_select::take::take(keys, &parents, None)?
                     }

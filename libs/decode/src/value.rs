@@ -72,8 +72,7 @@ pub(crate) fn integer(text: &str, rules: &Rules) -> Checked<i64> {
             if matches!(error.kind(), NegOverflow | PosOverflow) {
                 return Err(Fault::new(Reason::OutOfRange, "does not fit into a 64-bit whole number"));
             }
-            let value: f64 =
-                fast_float2::parse(text.trim_ascii()).map_err(|_| wrong("a whole number"))?;
+            let value: f64 = fast_float2::parse(text.trim_ascii()).map_err(|_| wrong("a whole number"))?;
             if value.fract() != 0.0 || !value.is_finite() {
                 return Err(wrong("a whole number"));
             }
@@ -130,7 +129,10 @@ pub(crate) fn decimal(text: &str, precision: u8, scale: i8, rules: &Rules) -> Ch
                 let digit = i128::from(byte - b'0');
                 if point && after >= i32::from(scale) {
                     if digit != 0 {
-                        return Err(Fault::new(Reason::OutOfRange, format!("has more than {scale} digits after the point")));
+                        return Err(Fault::new(
+                            Reason::OutOfRange,
+                            format!("has more than {scale} digits after the point"),
+                        ));
                     }
                     continue;
                 }
@@ -308,7 +310,14 @@ mod tests {
         ] {
             assert_eq!(timestamp(text).unwrap(), micros, "{text}");
         }
-        for text in ["1970-01-01T24:00:00Z", "1970-01-01T00:00:60Z", "1970-01-01T00:00:00.Z", "1970-01-01T", "x", "1970-01-01T00:00:00+2"] {
+        for text in [
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:60Z",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T",
+            "x",
+            "1970-01-01T00:00:00+2",
+        ] {
             assert!(timestamp(text).is_err(), "{text}");
         }
     }

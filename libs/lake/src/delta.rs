@@ -100,8 +100,7 @@ impl DeltaLog {
     /// The table's columns, if there is a table.
     pub fn schema(&self) -> Result<Option<SchemaRef>, LakeError> {
         let Some(snapshot) = &self.snapshot else { return Ok(None) };
-        let schema: Schema =
-            snapshot.schema().as_ref().try_into_arrow().map_err(|error| self.fail(error))?;
+        let schema: Schema = snapshot.schema().as_ref().try_into_arrow().map_err(|error| self.fail(error))?;
         Ok(Some(Arc::new(schema)))
     }
 
@@ -110,9 +109,7 @@ impl DeltaLog {
     pub async fn ensure(&mut self, schema: &SchemaRef) -> Result<(), LakeError> {
         let Some(known) = self.schema()? else { return self.create(schema).await };
         for field in schema.fields() {
-            let mismatch = |message| {
-                Err(LakeError::SchemaMismatch { table: self.place.display(), message })
-            };
+            let mismatch = |message| Err(LakeError::SchemaMismatch { table: self.place.display(), message });
             match known.field_with_name(field.name()) {
                 Err(_) => return mismatch(format!("it has no column '{}'", field.name())),
                 Ok(there) if !same(there.data_type(), field.data_type()) => {
@@ -126,7 +123,8 @@ impl DeltaLog {
                 Ok(_) => {}
             }
         }
-        if let Some(needed) = known.fields().iter().find(|f| !f.is_nullable() && schema.field_with_name(f.name()).is_err())
+        if let Some(needed) =
+            known.fields().iter().find(|f| !f.is_nullable() && schema.field_with_name(f.name()).is_err())
         {
             return Err(LakeError::SchemaMismatch {
                 table: self.place.display(),
@@ -149,7 +147,12 @@ impl DeltaLog {
 
     /// Makes files visible: one commit, which carries `version` of the application's own count. If the table has
     /// that count already, an earlier try came through and nothing is done.
-    pub async fn publish(&mut self, application: &str, version: i64, adds: &[String]) -> Result<Publication, LakeError> {
+    pub async fn publish(
+        &mut self,
+        application: &str,
+        version: i64,
+        adds: &[String],
+    ) -> Result<Publication, LakeError> {
         for _ in 0..TRIES {
             self.refresh().await?;
             let Some(snapshot) = self.snapshot.clone() else { return Err(LakeError::NoTable(self.place.display())) };
@@ -158,10 +161,8 @@ impl DeltaLog {
             }
             let next = snapshot.version() + 1;
             let bytes = self.commit_bytes(application, version, adds)?;
-            let committed = self
-                .store
-                .write_commit_entry(next, CommitOrBytes::LogBytes(bytes), uuid::Uuid::new_v4())
-                .await;
+            let committed =
+                self.store.write_commit_entry(next, CommitOrBytes::LogBytes(bytes), uuid::Uuid::new_v4()).await;
             match committed {
                 Ok(()) => {
                     self.place.sync(&format!("_delta_log/{next:020}.json")).await?;
@@ -191,8 +192,7 @@ impl DeltaLog {
             let add: Add = serde_json::from_str(add).map_err(|error| self.fail(error))?;
             actions.push(Action::Add(add));
         }
-        let operation =
-            DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let metadata = HashMap::from([("forebay".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))]);
         let transactions = vec![Transaction::new(application, version)];
         CommitData::new(actions, operation, metadata, transactions).get_bytes().map_err(|error| self.fail(error))
@@ -237,8 +237,5 @@ impl DeltaLog {
 /// Types that are the same once they are written.
 fn same(there: &DataType, ours: &DataType) -> bool {
     there == ours
-        || matches!(
-            (there, ours),
-            (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8)
-        )
+        || matches!((there, ours), (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8))
 }

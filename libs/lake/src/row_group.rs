@@ -47,17 +47,15 @@ pub enum Pages {
 /// the other and each is dropped when it is done, so that little more than the batches themselves is held.
 pub fn encode(encoding: &Encoding, batches: Vec<RecordBatch>, pages: &Pages) -> Result<EncodedRowGroup, LakeError> {
     let fail = |error: ParquetError| LakeError::parquet("encoding a row group", error);
-    let template = SerializedFileWriter::new(
-        std::io::sink(),
-        Arc::clone(&encoding.root),
-        Arc::clone(&encoding.properties),
-    )
-    .map_err(fail)?;
+    let template =
+        SerializedFileWriter::new(std::io::sink(), Arc::clone(&encoding.root), Arc::clone(&encoding.properties))
+            .map_err(fail)?;
     let store: Arc<dyn PageStoreFactory> = match pages {
         Pages::Memory => Arc::new(InMemoryPageStoreFactory),
         Pages::Disk(folder) => Arc::new(DiskPageFactory { folder: folder.clone() }),
     };
-    let factory = ArrowRowGroupWriterFactory::new(&template, Arc::clone(&encoding.schema)).with_page_store_factory(store);
+    let factory =
+        ArrowRowGroupWriterFactory::new(&template, Arc::clone(&encoding.schema)).with_page_store_factory(store);
     let writers = factory.create_column_writers(0).map_err(fail)?;
     let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
     let mut by_column: Vec<Vec<ArrayRef>> = vec![Vec::with_capacity(batches.len()); encoding.schema.fields().len()];

@@ -87,9 +87,7 @@ fn widen(known: (Value, Value), next: (Value, Value)) -> (Value, Value) {
 
 fn range(found: &Statistics, data_type: &DataType) -> Option<(Value, Value)> {
     match (found, data_type) {
-        (Statistics::Int32(s), DataType::Date32) => {
-            Some((json!(day(*s.min_opt()?)), json!(day(*s.max_opt()?))))
-        }
+        (Statistics::Int32(s), DataType::Date32) => Some((json!(day(*s.min_opt()?)), json!(day(*s.max_opt()?)))),
         (Statistics::Int32(s), DataType::Int32) => Some((json!(s.min_opt()?), json!(s.max_opt()?))),
         (Statistics::Int64(s), DataType::Int64) => Some((json!(s.min_opt()?), json!(s.max_opt()?))),
         (Statistics::Int64(s), DataType::Timestamp(..)) => {
@@ -127,8 +125,7 @@ fn day(days: i32) -> String {
 
 fn moment(millis: i64) -> String {
     let (days, rest) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
-    let (hour, minute, second, milli) =
-        (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
+    let (hour, minute, second, milli) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
     format!("{}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", day(days as i32))
 }
 

@@ -52,7 +52,9 @@ fn pump(
         StoreError::Corrupt { object: name.to_owned(), message }
     };
     let mut decoder: Box<dyn Read> = match compression {
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, reader))),
+        Compression::Gzip => {
+            Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, reader)))
+        }
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(reader).map_err(corrupt)?),
     };
     loop {

@@ -20,9 +20,7 @@ pub enum StoreError {
         message: String,
     },
     /// The input is not what it was when its chunks were cut.
-    #[error(
-        "{uri} has changed since this job began (size or modification time differ): run it under another job key"
-    )]
+    #[error("{uri} has changed since this job began (size or modification time differ): run it under another job key")]
     Changed {
         /// The input.
         uri: String,

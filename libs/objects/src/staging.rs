@@ -1,9 +1,9 @@
 use std::io::Read;
 
 use bytes::{Buf, Bytes};
-use object_store::path::Path;
 use forebay_types::JobId;
 use futures::StreamExt;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::{FRAME_BYTES, Place, StoreError};

@@ -14,7 +14,9 @@ mod shipped;
 mod spec;
 
 pub use error::RecipeError;
-pub use layout::{Column, ColumnType, DateOrder, FieldPlan, Layout, ObjectPlan, TablePlan, Target, UNKNOWN_COLUMN, days_from_civil};
+pub use layout::{
+    Column, ColumnType, DateOrder, FieldPlan, Layout, ObjectPlan, TablePlan, Target, UNKNOWN_COLUMN, days_from_civil,
+};
 pub use ordered::Ordered;
 pub use prepared::Prepared;
 pub use rules::Rules;

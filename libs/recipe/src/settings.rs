@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use forebay_types::ByteSize;
 
-use crate::spec::{FormatName, OnError, Protect, Recipe, UnknownFields};
 use crate::RecipeError;
+use crate::spec::{FormatName, OnError, Protect, Recipe, UnknownFields};
 
 /// A key that `--set` takes.
 #[derive(Clone, Copy, Debug)]

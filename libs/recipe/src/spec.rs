@@ -82,12 +82,7 @@ pub struct SourceSpec {
 
 impl Default for SourceSpec {
     fn default() -> Self {
-        Self {
-            format: FormatName::Auto,
-            record_limit: ByteSize::mib(10),
-            depth_limit: 64,
-            csv: CsvSpec::default(),
-        }
+        Self { format: FormatName::Auto, record_limit: ByteSize::mib(10), depth_limit: 64, csv: CsvSpec::default() }
     }
 }
 

@@ -32,11 +32,10 @@ fn clinical_becomes_three_tables_with_parents_keys() {
     let columns = |table: usize| -> Vec<String> {
         layout.tables[table].schema().fields().iter().map(|field| field.name().clone()).collect()
     };
-    assert_eq!(layout.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), [
-        "patients",
-        "encounters",
-        "observations"
-    ]);
+    assert_eq!(
+        layout.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(),
+        ["patients", "encounters", "observations"]
+    );
     assert!(columns(0).contains(&"address_city".to_owned()));
     assert_eq!(columns(2)[columns(2).len() - 2..], ["encounter_id", "patient_id"]);
     assert!(layout.protected);

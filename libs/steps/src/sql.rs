@@ -34,11 +34,7 @@ pub(crate) struct PlannedSql {
 
 impl PlannedSql {
     /// Plans the query over empty tables: finds its columns, and refuses what depends on how input is cut.
-    pub(crate) async fn plan(
-        index: usize,
-        step: &SqlStep,
-        tables: &[(String, SchemaRef)],
-    ) -> Result<Self, SqlError> {
+    pub(crate) async fn plan(index: usize, step: &SqlStep, tables: &[(String, SchemaRef)]) -> Result<Self, SqlError> {
         let fail = |message: String| SqlError { step: index, message };
         let empty: Vec<ChunkTable> = tables
             .iter()
@@ -46,8 +42,7 @@ impl PlannedSql {
             .collect();
         let context = session(&empty, 64 << 20).map_err(|error| fail(error.to_string()))?;
         // Only a plan is made: `SessionContext::sql` would carry a CREATE or SET out before it could be refused.
-        let plan =
-            context.state().create_logical_plan(&step.query).await.map_err(|error| fail(error.to_string()))?;
+        let plan = context.state().create_logical_plan(&step.query).await.map_err(|error| fail(error.to_string()))?;
         check(&plan, step.per_chunk).map_err(fail)?;
         let schema = written_schema(plan.schema().as_arrow()).map_err(fail)?;
         Ok(Self { index, table: step.table.clone(), query: step.query.clone(), schema })
@@ -58,7 +53,8 @@ impl PlannedSql {
     }
 
     pub(crate) async fn run(&self, tables: &[ChunkTable], memory: usize) -> Result<ChunkTable, SqlError> {
-        let fail = |error: datafusion::error::DataFusionError| SqlError { step: self.index, message: error.to_string() };
+        let fail =
+            |error: datafusion::error::DataFusionError| SqlError { step: self.index, message: error.to_string() };
         let context = session(tables, memory).map_err(fail)?;
         let frame = context.sql(&self.query).await.map_err(fail)?;
         let stream = frame.execute_stream().await.map_err(fail)?;
@@ -163,11 +159,9 @@ fn written_schema(schema: &Schema) -> Result<SchemaRef, String> {
             DataType::UInt8 | DataType::UInt16 | DataType::Int8 | DataType::Int16 => DataType::Int32,
             DataType::UInt32 | DataType::UInt64 => DataType::Int64,
             DataType::Float16 | DataType::Float32 => DataType::Float64,
-            DataType::Int32
-            | DataType::Int64
-            | DataType::Float64
-            | DataType::Boolean
-            | DataType::Decimal128(..) => field.data_type().clone(),
+            DataType::Int32 | DataType::Int64 | DataType::Float64 | DataType::Boolean | DataType::Decimal128(..) => {
+                field.data_type().clone()
+            }
             other => return Err(format!("column '{}' is {other}, which can't be written; cast it", field.name())),
         };
         if fields.iter().any(|known| known.name().eq_ignore_ascii_case(field.name())) {

@@ -143,8 +143,6 @@ impl GroupState {
 
     /// Reads the stored form.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Open, Self::Committed, Self::Published, Self::Abandoned]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        [Self::Open, Self::Committed, Self::Published, Self::Abandoned].into_iter().find(|state| state.as_str() == text)
     }
 }

@@ -219,8 +219,9 @@ pub fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("RUST_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,deltalake_core=error,buoyant_kernel=error")),
+            tracing_subscriber::EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| {
+                tracing_subscriber::EnvFilter::new("warn,deltalake_core=error,buoyant_kernel=error")
+            }),
         )
         .with_writer(std::io::stderr)
         .with_target(false)

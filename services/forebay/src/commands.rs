@@ -51,8 +51,8 @@ pub(crate) fn load_recipe(recipe: &str) -> anyhow::Result<(RecipeSource, String)
             Err(error) => Err(error.into()),
         };
     }
-    let text = std::fs::read_to_string(recipe)
-        .map_err(|error| Usage(format!("can't read the recipe {recipe}: {error}")))?;
+    let text =
+        std::fs::read_to_string(recipe).map_err(|error| Usage(format!("can't read the recipe {recipe}: {error}")))?;
     Ok((RecipeSource::Inline { name: recipe.to_owned(), text: text.clone() }, text))
 }
 

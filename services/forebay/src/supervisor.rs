@@ -60,7 +60,11 @@ pub(crate) fn supervise(restartable: bool) -> anyhow::Result<ExitCode> {
                      stream must be given again)"
                 );
             }
-            tracing::warn!(signal, deaths, "the worker died; it is started again, and the chunks it had are tried alone");
+            tracing::warn!(
+                signal,
+                deaths,
+                "the worker died; it is started again, and the chunks it had are tried alone"
+            );
         }
     })
 }

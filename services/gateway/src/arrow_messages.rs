@@ -32,10 +32,10 @@ impl<R: Read> Messages<R> {
             self.ended = true;
             return Ok(());
         }
-        self.input.read_exact(&mut word[1..])?;
+        self.read_word(&mut word[1..])?;
         self.ready.extend_from_slice(&word);
         if word == [0xff; 4] {
-            self.input.read_exact(&mut word)?;
+            self.read_word(&mut word)?;
             self.ready.extend_from_slice(&word);
         }
         let length = u32::from_le_bytes(word) as usize;
@@ -48,7 +48,7 @@ impl<R: Read> Messages<R> {
         }
         let start = self.ready.len();
         if (&mut self.input).take(length as u64).read_to_end(&mut self.ready)? < length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(cut_off());
         }
         let message =
             arrow_ipc::root_as_message(&self.ready[start..]).map_err(|_| broken("a message can't be read"))?;
@@ -77,12 +77,19 @@ impl<R: Read> Messages<R> {
         Ok(())
     }
 
+    fn read_word(&mut self, word: &mut [u8]) -> io::Result<()> {
+        self.input.read_exact(word).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => cut_off(),
+            _ => error,
+        })
+    }
+
     /// Reads a compressed body and checks what its columns say that they become.
     fn check_packed(&mut self, buffers: &[(usize, usize)]) -> io::Result<()> {
         let start = self.ready.len();
         let body = std::mem::take(&mut self.body);
         if ((&mut self.input).take(body).read_to_end(&mut self.ready)? as u64) < body {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(cut_off());
         }
         for &(offset, length) in buffers {
             let at = start + offset;
@@ -112,6 +119,11 @@ impl<R: Read> Read for Messages<R> {
         self.at += n;
         Ok(n)
     }
+}
+
+/// The library's reader would take an unexpected end, as such, for the end of the stream.
+fn cut_off() -> io::Error {
+    broken("the input ends inside a message")
 }
 
 fn broken(what: &str) -> io::Error {

@@ -44,8 +44,7 @@ impl<'a> Cutter<'a> {
         let frames = 2 * FRAME_BYTES as u64;
         let limit = framing.prepared.recipe.source.record_limit.0;
         let needed = if by_reference { frames } else { frames + framing.chunk_bytes + limit };
-        let reserved =
-            framing.intake.reserve(needed).await.map_err(|error| Failure::unusable(error.to_string()))?;
+        let reserved = framing.intake.reserve(needed).await.map_err(|error| Failure::unusable(error.to_string()))?;
         let offset = framer.offset();
         Ok(Self {
             framing,

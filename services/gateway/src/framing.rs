@@ -259,12 +259,7 @@ impl JobFraming {
     }
 
     /// Makes chunks durable, and with them how far the input is cut.
-    pub(crate) async fn add(
-        &self,
-        state: &InputFraming,
-        chunks: &[NewChunk],
-        complete: bool,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn add(&self, state: &InputFraming, chunks: &[NewChunk], complete: bool) -> Result<(), Failure> {
         let info = serde_json::to_string(&state.info).ok();
         let cursor = Cursor {
             input: state.index,
@@ -290,16 +285,18 @@ fn trim_line_end(mut line: Vec<u8>) -> Vec<u8> {
 /// Refuses text that no record could be read from, with what to do about it.
 fn refuse_unreadable(uri: &str, content: Content, prefix: &[u8]) -> Result<(), Failure> {
     if prefix.starts_with(&[0xff, 0xfe]) || prefix.starts_with(&[0xfe, 0xff]) {
-        return Err(Failure::unusable(format!("{uri}: the text is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")));
+        return Err(Failure::unusable(format!(
+            "{uri}: the text is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"
+        )));
     }
     if content == Content::Csv {
         if prefix.contains(&0) {
-            return Err(Failure::unusable(format!("{uri}: this is no text: it has NUL bytes, and no format that is known")));
+            return Err(Failure::unusable(format!(
+                "{uri}: this is no text: it has NUL bytes, and no format that is known"
+            )));
         }
         if prefix.contains(&b'\r') && !prefix.contains(&b'\n') {
-            return Err(Failure::unusable(format!(
-                "{uri}: its lines end in CR alone; convert them (tr '\\r' '\\n')"
-            )));
+            return Err(Failure::unusable(format!("{uri}: its lines end in CR alone; convert them (tr '\\r' '\\n')")));
         }
     }
     Ok(())

@@ -31,9 +31,9 @@ pub(crate) async fn open(catalog: &Catalog, request: &SubmitRequest) -> Result<O
         settings.insert("source.format".to_owned(), request.format.clone());
     }
     let prepared = Prepared::new(&name, &text, &settings)?;
-    let steps = Steps::plan(&prepared.recipe, &prepared.layout)
-        .await
-        .map_err(|error| Failure::Recipe(RecipeError::Invalid { name: name.clone(), key: String::new(), message: error.to_string() }))?;
+    let steps = Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| {
+        Failure::Recipe(RecipeError::Invalid { name: name.clone(), key: String::new(), message: error.to_string() })
+    })?;
     let mut inputs = Vec::new();
     for input in &request.inputs {
         inputs.push(Input::open(input).await?.identity().clone());
@@ -85,7 +85,8 @@ fn derived_key(recipe: &str, digest: &str, inputs: &[InputIdentity]) -> String {
     }
     if stream {
         // Nobody can tell two streams apart.
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         whole.push_str(&now.to_string());
     }
     format!("{recipe}-{:012x}", forebay_objects::checksum(whole.as_bytes()) >> 80)

@@ -78,12 +78,8 @@ impl Gateway {
         let ended = (job.state != JobState::Running).then_some(job.state);
         let durable_bytes =
             if streamed { self.catalog.inputs(job.id).await?.first().map_or(0, |input| input.offset) } else { 0 };
-        let accepted = SubmitEvent::Accepted(Accepted {
-            job: job.key.clone(),
-            resumed: opened.resumed,
-            ended,
-            durable_bytes,
-        });
+        let accepted =
+            SubmitEvent::Accepted(Accepted { job: job.key.clone(), resumed: opened.resumed, ended, durable_bytes });
         let (events, receiver) = mpsc::channel(8);
         // The channel is new and has room.
         drop(events.try_send(Ok(accepted)));

@@ -56,14 +56,7 @@ struct OpenTable {
 
 impl Group {
     pub(crate) fn new(id: GroupId, context: GroupContext) -> Self {
-        Self {
-            id,
-            opened: Instant::now(),
-            chunks: Vec::new(),
-            tables: BTreeMap::new(),
-            tasks: JoinSet::new(),
-            context,
-        }
+        Self { id, opened: Instant::now(), chunks: Vec::new(), tables: BTreeMap::new(), tasks: JoinSet::new(), context }
     }
 
     /// Size of the largest file.
@@ -77,7 +70,8 @@ impl Group {
         for (name, held) in buffer.tables {
             let table = self.tables.entry(name.clone()).or_default();
             if table.encoding.is_none()
-                && let Some(sample) = held.batches.iter().max_by_key(|batch| batch.num_rows()).filter(|b| b.num_rows() > 0)
+                && let Some(sample) =
+                    held.batches.iter().max_by_key(|batch| batch.num_rows()).filter(|b| b.num_rows() > 0)
             {
                 table.encoding = Some(Encoding::choose(sample)?);
             }

@@ -84,13 +84,8 @@ impl Storage {
             encoders: Arc::clone(&self.encoders),
             encoding: self.encoding.clone(),
         };
-        let job = Arc::new(JobWriter {
-            id,
-            output,
-            context,
-            open: Mutex::new(None),
-            closing: Mutex::new(HashMap::new()),
-        });
+        let job =
+            Arc::new(JobWriter { id, output, context, open: Mutex::new(None), closing: Mutex::new(HashMap::new()) });
         jobs.insert(id, Arc::clone(&job));
         Ok(job)
     }
@@ -275,7 +270,8 @@ impl Storage {
                         logs.insert(file.table.clone(), log);
                     }
                     if let Some(log) = logs.get_mut(&file.table) {
-                        let published = log.publish(&application, group.group.0, std::slice::from_ref(&file.add)).await?;
+                        let published =
+                            log.publish(&application, group.group.0, std::slice::from_ref(&file.add)).await?;
                         if published == Publication::AlreadyThere {
                             tracing::info!(table = %file.table, group.id = %group.group, "group was published before");
                         }

@@ -33,9 +33,8 @@ impl JobContext {
             serde_json::from_str(&job.settings).map_err(|error| Failure::Fatal(error.to_string()))?;
         let prepared = Prepared::new(&job.recipe_name, &job.recipe, &settings)
             .map_err(|error| Failure::Fatal(error.to_string()))?;
-        let steps = Steps::plan(&prepared.recipe, &prepared.layout)
-            .await
-            .map_err(|error| Failure::Fatal(error.to_string()))?;
+        let steps =
+            Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| Failure::Fatal(error.to_string()))?;
         let staging = Staging::new(Place::open(&job.output)?.child(staging_folder)?);
         Ok(Self { id: job.id, key: job.key, prepared, steps, staging })
     }

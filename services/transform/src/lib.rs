@@ -13,5 +13,4 @@ mod source;
 mod split;
 mod worker;
 
-
 pub use worker::{Transform, TransformConfig};

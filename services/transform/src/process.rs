@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
-use forebay_budget::{Pool, Reservation};
 use forebay_api::{AttemptItem, AttemptOutcome, ServiceError};
+use forebay_budget::{Pool, Reservation};
 use forebay_catalog::Claim;
 use forebay_decode::{ColumnarMismatch, Decoded, Decoder, Dialect, Position};
 use forebay_objects::{FRAME_BYTES, Input};

@@ -45,13 +45,7 @@ pub(crate) async fn halves_of(
 }
 
 /// Cuts a chunk's bytes behind its record `middle`.
-fn halves(
-    claim: &Claim,
-    bytes: &[u8],
-    dialect: Option<&Dialect>,
-    csv: &CsvSpec,
-    middle: u64,
-) -> Option<[NewChunk; 2]> {
+fn halves(claim: &Claim, bytes: &[u8], dialect: Option<&Dialect>, csv: &CsvSpec, middle: u64) -> Option<[NewChunk; 2]> {
     let framing = match dialect? {
         Dialect::Lines => Framing::Lines,
         Dialect::JsonArray => Framing::JsonArray,

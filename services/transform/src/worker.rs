@@ -197,12 +197,8 @@ impl Transform {
             outcome: AttemptOutcome { stages: BTreeMap::new(), ..AttemptOutcome::default() },
             collected: Vec::new(),
         };
-        let header = AttemptHeader {
-            job: claim.job,
-            chunk: claim.chunk,
-            attempt: claim.attempt,
-            commit_now: claim.deaths > 0,
-        };
+        let header =
+            AttemptHeader { job: claim.job, chunk: claim.chunk, attempt: claim.attempt, commit_now: claim.deaths > 0 };
         let written = self.storage.write_attempt(header, ReceiverStream::new(receiver).boxed());
         let (processed, written) = tokio::join!(attempt.run(), written);
         match (processed, written) {

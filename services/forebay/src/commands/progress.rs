@@ -44,9 +44,10 @@ impl Progress {
         let seconds = self.started.elapsed().as_secs_f64().max(0.001);
         let rows_per_second = (rows - first_rows) as f64 / seconds;
         let bytes_per_second = progress.bytes_in.saturating_sub(first_bytes) as f64 / seconds;
-        let eta = progress.bytes_total.filter(|_| bytes_per_second > 0.0).map(|total| {
-            Duration::from_secs_f64(total.saturating_sub(progress.bytes_in) as f64 / bytes_per_second)
-        });
+        let eta = progress
+            .bytes_total
+            .filter(|_| bytes_per_second > 0.0)
+            .map(|total| Duration::from_secs_f64(total.saturating_sub(progress.bytes_in) as f64 / bytes_per_second));
         let rejects: u64 = progress.rejects.values().sum();
         let pressure = match budget.pressure() {
             Pressure::Normal => "normal",
@@ -63,7 +64,8 @@ impl Progress {
             }
             ProgressKind::Plain if due => {
                 let percent = progress.bytes_total.filter(|total| *total > 0);
-                let percent = percent.map_or(String::new(), |total| format!("{:>3}%  ", progress.bytes_in * 100 / total));
+                let percent =
+                    percent.map_or(String::new(), |total| format!("{:>3}%  ", progress.bytes_in * 100 / total));
                 let line = describe(rows_per_second, bytes_per_second, eta, budget, at_work, rejects, pressure);
                 eprintln!("{percent}{line}");
                 self.line = Some(Instant::now());

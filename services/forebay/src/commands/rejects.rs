@@ -65,7 +65,9 @@ async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
         }
     }
     if withheld > 0 {
-        super::complain(&format!("{withheld} records are not kept here: the recipe protects them, or they are too large"));
+        super::complain(&format!(
+            "{withheld} records are not kept here: the recipe protects them, or they are too large"
+        ));
     }
     if !args.json && !args.raw {
         writeln!(out, "{table}").context("can't write")?;

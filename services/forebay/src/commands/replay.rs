@@ -39,7 +39,9 @@ async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
     // A replay that was interrupted is gone on with, on the input that it was given.
     let resumed = job.state != JobState::Done && job.key != args.job;
     if job.state != JobState::Done && !resumed {
-        return Err(Usage(format!("job '{}' is {}: replay its rejects when it is done", job.key, job.state.as_str())).into());
+        return Err(
+            Usage(format!("job '{}' is {}: replay its rejects when it is done", job.key, job.state.as_str())).into()
+        );
     }
     let key = if resumed { job.key.clone() } else { format!("{}/replay-{next}", args.job) };
     let folder = state_folder(&forebay_objects::Place::open(&args.output)?).join("replay");
@@ -63,7 +65,9 @@ async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
             load_recipe(recipe)?;
             recipe.clone()
         }
-        None if forebay_recipe::shipped(&job.recipe_name).is_ok_and(|(_, text)| text == job.recipe) => job.recipe_name.clone(),
+        None if forebay_recipe::shipped(&job.recipe_name).is_ok_and(|(_, text)| text == job.recipe) => {
+            job.recipe_name.clone()
+        }
         None => {
             let path = folder.join(format!("{name}.yaml"));
             std::fs::write(&path, &job.recipe)?;
@@ -119,7 +123,9 @@ async fn gather(catalog: &Catalog, job: &Job, path: &std::path::Path) -> anyhow:
             .into());
         };
         if found > MOST {
-            return Err(Usage(format!("more than {MOST} rejects: correct the recipe and run the job under a new key")).into());
+            return Err(
+                Usage(format!("more than {MOST} rejects: correct the recipe and run the job under a new key")).into()
+            );
         }
         // A line each: a newline inside a JSON value is only white space.
         text.extend(raw.trim_ascii_end().iter().map(|&byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }));
