@@ -899,7 +899,7 @@ const INVALID: &[&str] = &[
     "[ true, fals",
     "[ false, tru",
     "{\"asd\":\"asd\"",
-    "[⁠]",
+    "[\u{2060}]",
     "\u{feff}",
     "\u{feff}{}",
     "\u{c}[]",

@@ -1,6 +1,8 @@
 //! Forebay as its users run it: the real binary, on real files, through faults. Every test of a job ends with
 //! [`support::Outcome::conserved`]: records in are records written and rejects, exactly.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, and says why")]
+
 mod determinism;
 mod formats;
 mod garbage;

@@ -167,7 +167,7 @@ impl Decoder {
         };
         if let Err(fault) = result {
             JsonRecord::forget(&mut self.json);
-            self.reject(fault, text, at);
+            self.reject(*fault, text, at);
         }
         self.close_full_batch(out)
     }
@@ -215,7 +215,7 @@ impl Decoder {
                         self.records -= 1;
                         break;
                     }
-                    self.reject(fault, &slice[at..next], at);
+                    self.reject(*fault, &slice[at..next], at);
                     next
                 }
             };
@@ -249,7 +249,7 @@ impl Decoder {
 
     /// Takes the current record back out of the tables and keeps it as a reject.
     #[cold]
-    fn reject(&mut self, fault: Box<Fault>, raw: &[u8], at: usize) {
+    fn reject(&mut self, fault: Fault, raw: &[u8], at: usize) {
         self.tables.roll_back();
         self.rejects.push(Reject {
             reason: fault.reason,
