@@ -283,7 +283,6 @@ async fn messages_come_at_once_and_go_through_quickly() {
     running.stop().await;
 }
 
-#[expect(clippy::print_stderr, reason = "a measurement to read")]
 fn print(line: &str) {
     eprintln!("{line}");
 }

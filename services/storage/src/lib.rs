@@ -2,8 +2,8 @@
 //! files of a good size, and commits them: the files of all tables of a job, and the chunks that are in them, become
 //! visible together or not at all.
 //!
-//! An attempt's rows are held apart until it is complete ([`attempt`]). Then they enter the open commit group of
-//! their job ([`group`]), which closes when its largest file is full, when it is old, or when the job ends.
+//! An attempt's rows are held apart until it is complete (`attempt`). Then they enter the open commit group of
+//! their job (`group`), which closes when its largest file is full, when it is old, or when the job ends.
 
 mod attempt;
 mod error;

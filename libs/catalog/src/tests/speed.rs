@@ -59,7 +59,6 @@ async fn ten_thousand_chunks_stay_fast() {
     assert!(slowest_look < Duration::from_millis(500), "{slowest_look:?}");
 }
 
-#[expect(clippy::print_stderr, reason = "a measurement to read")]
 fn report(times: [Duration; 5]) {
     let [add, dispatch, claim, write, commit] = times.map(|time| time / CHUNKS as u32);
     eprintln!("a chunk: add {add:?}, dispatch {dispatch:?}, claim {claim:?}, write {write:?}, commit {commit:?}");
