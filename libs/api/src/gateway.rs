@@ -36,8 +36,44 @@ pub struct SubmitRequest {
     pub output: String,
     /// Durable inputs, read by the gateway itself. Empty if the input comes as frames.
     pub inputs: Vec<String>,
+    /// What the frames are pieces of, in order. Without any, they are one stream without a name.
+    pub streams: Vec<StreamedInput>,
     /// More rejects than this fail the job.
     pub max_rejects: Option<u64>,
+}
+
+/// An input that a client sends. The same job must name the same ones each time that it is submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamedInput {
+    /// Its name, for rejects and errors: a file's path, say.
+    pub name: String,
+    /// Its size in bytes, if that is known.
+    pub size: Option<u64>,
+    /// Tells this version of it from others: a file's time of modification, say.
+    pub version: Option<String>,
+}
+
+/// A piece of an input that a client sends. Inputs come in order, each from its first byte, or from where
+/// [`Accepted::resume`] says; the first frame of the next one ends the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputFrame {
+    /// Index of the input.
+    pub input: u32,
+    /// Where in the input it begins.
+    pub offset: u64,
+    /// At most 1 MiB, cut anywhere.
+    pub data: Bytes,
+}
+
+/// How far an input that a client sends is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// Index of the input.
+    pub input: u32,
+    /// The first byte that is wanted. What is before it is durable, or can be left out.
+    pub offset: u64,
+    /// True if no more of it is wanted.
+    pub complete: bool,
 }
 
 /// First answer to a submission.
@@ -49,8 +85,8 @@ pub struct Accepted {
     pub resumed: bool,
     /// Set if the job had ended before: nothing was or will be written by this submission.
     pub ended: Option<JobState>,
-    /// For frames: bytes of the stream that are durable already, and which the client may skip.
-    pub durable_bytes: u64,
+    /// For frames: where each input is to be continued. Empty where the job reads its inputs itself.
+    pub resume: Vec<ResumePoint>,
 }
 
 /// What a submission tells while it goes on.
@@ -62,9 +98,11 @@ pub enum SubmitEvent {
     ChunkDurable {
         /// The chunk.
         chunk: ChunkId,
+        /// Index of its input.
+        input: u32,
         /// Bytes of its input up to its end, all durable.
         durable_bytes: u64,
-        /// Records framed so far in the job.
+        /// Records framed so far in its input.
         records: u64,
     },
     /// The whole input is durable.
@@ -121,6 +159,38 @@ pub struct JobProgress {
     pub chunks: BTreeMap<String, u64>,
     /// Attempts beyond the first.
     pub retries: u64,
+    /// Microseconds of work by stage, over all workers.
+    pub stages: BTreeMap<String, u64>,
+    /// What the job waits for, if it does: see [`Constraint`].
+    pub constraint: Option<Constraint>,
+}
+
+/// What keeps a job from going faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Constraint {
+    /// The client: the gateway has room and waits for input.
+    Client,
+    /// The gateway's memory budget.
+    Budget,
+    /// Transform workers: chunks wait for one.
+    Workers,
+    /// The storage writer and the object store behind it.
+    ObjectStore,
+    /// The tenant's quota of staged bytes.
+    Quota,
+}
+
+impl Constraint {
+    /// Stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Budget => "budget",
+            Self::Workers => "workers",
+            Self::ObjectStore => "object store",
+            Self::Quota => "quota",
+        }
+    }
 }
 
 /// A rejected record as it is shown to a person.
@@ -147,12 +217,11 @@ pub struct RejectRow {
 /// The only door for clients: takes input in, tells how jobs go.
 #[async_trait]
 pub trait Gateway: Send + Sync {
-    /// Starts or resumes a job. `frames` is read only if the request names no inputs; each frame is at most 1 MiB
-    /// and may end anywhere. The first event is [`SubmitEvent::Accepted`]; the job goes on after the last one.
+    /// Starts or resumes a job. `frames` is read only if the request names no inputs of its own. The first event is [`SubmitEvent::Accepted`]; the job goes on after the last one.
     async fn submit(
         &self,
         request: SubmitRequest,
-        frames: BoxStream<Result<Bytes, ServiceError>>,
+        frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError>;
 
     /// How far a job is now.

@@ -9,7 +9,8 @@ mod storage;
 pub use enrichment::{EnrichRequest, Enrichment, KeyBatch};
 pub use error::{ErrorKind, ServiceError};
 pub use gateway::{
-    Accepted, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, SubmitEvent, SubmitRequest, TableRows,
+    Accepted, Constraint, Gateway, InputFrame, JobProgress, JobSummary, RecipeSource, RejectRow, ResumePoint, StreamedInput,
+    SubmitEvent, SubmitRequest, TableRows,
 };
 pub use storage::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, Storage};
 

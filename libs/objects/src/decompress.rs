@@ -29,7 +29,7 @@ pub fn decompress(
         }
     });
     tokio::task::spawn_blocking(move || {
-        let reader = FrameReader { frames: compressed, current: Bytes::new(), failed: None };
+        let reader = FrameReader { frames: compressed, current: Bytes::new() };
         if let Err(error) = pump(&name, compression, reader, &plain) {
             // The same: nobody is left to tell.
             drop(plain.blocking_send(Err(error)));
@@ -69,9 +69,9 @@ fn pump(
                     if out.blocking_send(Ok(frame.into())).is_err() {
                         return Ok(());
                     }
-                    return Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<SourceFailed>()) {
-                        Some(source) => StoreError::Unreadable { uri: name.to_owned(), message: source.0.clone() },
-                        None => corrupt(error),
+                    return Err(match error.downcast::<SourceFailed>() {
+                        Ok(SourceFailed(source)) => source,
+                        Err(error) => corrupt(error),
                     });
                 }
             }
@@ -86,24 +86,20 @@ fn pump(
 /// The compressed source could not be read: not the data's fault.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct SourceFailed(String);
+struct SourceFailed(StoreError);
 
 struct FrameReader {
     frames: mpsc::Receiver<Result<Bytes, StoreError>>,
     current: Bytes,
-    failed: Option<String>,
 }
 
 impl Read for FrameReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            if let Some(message) = &self.failed {
-                return Err(io::Error::other(SourceFailed(message.clone())));
-            }
             match self.frames.blocking_recv() {
                 None => return Ok(0),
                 Some(Ok(frame)) => self.current = frame,
-                Some(Err(error)) => self.failed = Some(error.to_string()),
+                Some(Err(error)) => return Err(io::Error::other(SourceFailed(error))),
             }
         }
         let n = buffer.len().min(self.current.len());
@@ -150,5 +146,23 @@ mod tests {
         compressed.truncate(compressed.len() - 20);
         let error = round(Compression::Gzip, compressed).await.unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_went_wrong_with_the_source_is_told_as_it_was() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let compressed = match compression {
+                Compression::Gzip => gzip(&vec![7; 1 << 20]),
+                Compression::Zstd => zstd::encode_all(&vec![7u8; 1 << 20][..], 1).unwrap(),
+            };
+            let half = Bytes::copy_from_slice(&compressed[..compressed.len() / 2]);
+            let gone = StoreError::Interrupted { uri: "x".to_owned(), message: "gone".to_owned() };
+            let mut out = decompress("x".to_owned(), compression, futures::stream::iter([Ok(half), Err(gone)]).boxed());
+            let mut last = None;
+            while let Some(frame) = out.next().await {
+                last = Some(frame);
+            }
+            assert!(matches!(last, Some(Err(StoreError::Interrupted { .. }))), "{last:?}");
+        }
     }
 }

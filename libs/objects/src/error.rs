@@ -19,6 +19,14 @@ pub enum StoreError {
         /// What the system says.
         message: String,
     },
+    /// A client stopped sending an input before its end. What was acknowledged stays.
+    #[error("{uri} stopped before its end: {message}; submit it again under the same job key, it resumes")]
+    Interrupted {
+        /// The input.
+        uri: String,
+        /// What happened.
+        message: String,
+    },
     /// The input is not what it was when its chunks were cut.
     #[error("{uri} has changed since this job began (size or modification time differ): run it under another job key")]
     Changed {

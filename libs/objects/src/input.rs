@@ -37,7 +37,20 @@ pub fn absolute(input: &str) -> Result<String, StoreError> {
     Ok(url.into())
 }
 
+/// Begins the URI of an input that a client sends; its name follows.
+const UPLOAD: &str = "upload:";
+
 impl Input {
+    /// What the catalog knows an input by that a client sends.
+    pub fn sent(name: &str, size: Option<u64>, version: Option<String>) -> InputIdentity {
+        InputIdentity { uri: format!("{UPLOAD}{name}"), size, version }
+    }
+
+    /// True if an input is one that a client sends, so that only a client can continue it.
+    pub fn is_sent(identity: &InputIdentity) -> bool {
+        identity.uri.starts_with(UPLOAD)
+    }
+
     /// Looks an input up: that it is there, can be read, and which version of it there is.
     pub async fn open(input: &str) -> Result<Self, StoreError> {
         let uri = absolute(input)?;
@@ -88,6 +101,9 @@ impl Input {
 
     /// Opens an input again, and refuses one that has changed.
     pub async fn reopen(identity: &InputIdentity) -> Result<Self, StoreError> {
+        if Self::is_sent(identity) {
+            return Ok(Self { identity: identity.clone(), object: None });
+        }
         let input = Self::open(&identity.uri).await?;
         if input.identity != *identity {
             return Err(StoreError::Changed { uri: identity.uri.clone() });

@@ -13,4 +13,4 @@ pub use error::StoreError;
 pub use input::{FRAME_BYTES, Input, absolute};
 pub use place::Place;
 pub use sniff::{Compression, Content, InputInfo};
-pub use staging::{StagedReader, Staging, checksum};
+pub use staging::{Staging, checksum};

@@ -1,12 +1,11 @@
-use std::io::Read;
-
 use bytes::{Buf, Bytes};
 use forebay_types::JobId;
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
-use crate::{FRAME_BYTES, Place, StoreError};
+use crate::{Compression, Place, StoreError, decompress};
 
 /// zstd level of staged chunks: they are read once, soon.
 const LEVEL: i32 = 1;
@@ -43,14 +42,15 @@ impl Staging {
         self.place.sync(key).await
     }
 
-    /// Opens a chunk. What is held is its compressed form and one frame.
-    pub async fn open(&self, key: &str) -> Result<StagedReader, StoreError> {
-        let object = self.place.store().get(&Path::from(key)).await.map_err(|error| self.place.error(&error))?;
-        let compressed = object.bytes().await.map_err(|error| self.place.error(&error))?;
-        let corrupt =
-            |error: std::io::Error| StoreError::Corrupt { object: key.to_owned(), message: error.to_string() };
-        let decoder = zstd::stream::read::Decoder::new(compressed.reader()).map_err(corrupt)?;
-        Ok(StagedReader { key: key.to_owned(), decoder: Box::new(decoder) })
+    /// A chunk's raw bytes, in frames of at most 1 MiB. Whatever the chunk's size, no more than a few are held.
+    pub fn read(&self, key: &str) -> BoxStream<'static, Result<Bytes, StoreError>> {
+        let (place, path) = (self.place.clone(), Path::from(key));
+        let object = async move {
+            let object = place.store().get(&path).await.map_err(|error| place.error(&error))?;
+            Ok(object.into_stream().map(move |bytes| bytes.map_err(|error| place.error(&error))))
+        };
+        let compressed = futures::stream::once(object).try_flatten().boxed();
+        decompress(key.to_owned(), Compression::Zstd, compressed)
     }
 
     /// Deletes every copy of a job: also those that a crash left without a chunk.
@@ -67,27 +67,5 @@ impl Staging {
     /// Deletes a chunk's copy.
     pub async fn remove(&self, key: &str) -> Result<(), StoreError> {
         self.place.remove(key).await
-    }
-}
-
-/// A staged chunk while it is read.
-pub struct StagedReader {
-    key: String,
-    decoder: Box<dyn Read + Send>,
-}
-
-impl std::fmt::Debug for StagedReader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StagedReader").field("key", &self.key).finish_non_exhaustive()
-    }
-}
-
-impl StagedReader {
-    /// Appends the next frame of raw bytes, at most 1 MiB, and returns how many there were; 0 at the end.
-    pub fn read(&mut self, buffer: &mut Vec<u8>) -> Result<usize, StoreError> {
-        (&mut self.decoder)
-            .take(FRAME_BYTES as u64)
-            .read_to_end(buffer)
-            .map_err(|error| StoreError::Corrupt { object: self.key.clone(), message: error.to_string() })
     }
 }

@@ -19,7 +19,7 @@ use forebay_recipe::{Prepared, RecipeError, shipped};
 use forebay_steps::Steps;
 use forebay_types::ByteSize;
 
-use crate::plan::{Plan, PlanRequest};
+use crate::plan::{Plan, PlanRequest, Roles};
 
 /// A command that can't be done as it was given.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,9 @@ pub(crate) async fn plan_for(
     let steps =
         Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| Usage(format!("{name}: {error}")))?;
     let request = PlanRequest {
+        roles: Roles::ALL,
+        submissions: 1,
+        remote: false,
         memory: memory.unwrap_or_else(default_memory),
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         tuning: prepared.tuning.clone(),

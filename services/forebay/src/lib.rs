@@ -7,8 +7,9 @@ mod embedded;
 mod plan;
 mod report;
 mod supervisor;
+mod trim;
 
 pub use cli::main;
 pub use embedded::{Embedded, EmbeddedConfig};
-pub use plan::{Holder, Plan, PlanRequest};
+pub use plan::{Holder, Plan, PlanRequest, Roles};
 pub use report::Report;

@@ -7,9 +7,34 @@ const MIB: u64 = 1 << 20;
 /// What the program holds before any record comes: code, the catalog's pages, stacks, the allocator's own.
 const PROGRAM: u64 = 40 * MIB;
 
+/// What one stream between services holds: a message that is put together, and its window.
+const WIRE: u64 = 5 * MIB;
+
+/// Which services a process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Takes input in.
+    pub gateway: bool,
+    /// Works on chunks.
+    pub transform: bool,
+    /// Writes tables.
+    pub storage: bool,
+}
+
+impl Roles {
+    /// All of them.
+    pub const ALL: Self = Self { gateway: true, transform: true, storage: true };
+}
+
 /// What a plan is made from.
 #[derive(Clone, Debug)]
 pub struct PlanRequest {
+    /// The services of the process.
+    pub roles: Roles,
+    /// Submissions that are read at the same time; more of them wait.
+    pub submissions: u64,
+    /// Whether clients and other services are somewhere else.
+    pub remote: bool,
     /// The budget.
     pub memory: ByteSize,
     /// Cores of the machine.
@@ -73,8 +98,11 @@ impl Plan {
         let sql_memory = if request.steps { chunk_bytes * 2 } else { 0 };
         let batch = (data / 64).clamp(MIB, 8 * MIB);
         let collected = if request.steps { chunk_bytes * 2 } else { 0 };
-        let chunk_memory = 2 * frame + 2 * batch + sql_memory + collected;
-        let fitting = (data / 5 / chunk_memory).max(1) as usize;
+        let wire = if request.remote { WIRE } else { 0 };
+        let chunk_memory = 2 * frame + 2 * batch + sql_memory + collected + wire;
+        // A process that does nothing else has more for them.
+        let share = if request.roles.storage { data / 5 } else { data.saturating_sub(limit * 2) };
+        let fitting = (share / chunk_memory).max(1) as usize;
         let in_flight = request.tuning.max_in_flight.unwrap_or(workers * 2).min(fitting).max(1);
         let row_group_bytes = request
             .tuning
@@ -83,32 +111,47 @@ impl Plan {
         let part_bytes = if request.bucket { 5 * MIB } else { MIB / 4 };
         let encoders = workers as u64;
         let large = limit * 2;
-        let mut holders = vec![
-            Holder { name: "program", bytes: PROGRAM, how: "code, catalog, stacks, allocator".to_owned() },
-            Holder {
+        let mut holders =
+            vec![Holder { name: "program", bytes: PROGRAM, how: "code, catalog, stacks, allocator".to_owned() }];
+        if request.roles.gateway {
+            let each = 2 * frame + chunk_bytes + limit + wire;
+            holders.push(Holder {
                 name: "intake",
-                bytes: 2 * frame + chunk_bytes + limit,
-                how: format!("2 frames + a chunk of {} + a record of {}", ByteSize(chunk_bytes), ByteSize(limit)),
-            },
-            Holder { name: "large_records", bytes: large, how: format!("one record of {}, twice", ByteSize(limit)) },
-            Holder {
+                bytes: request.submissions * each,
+                how: format!(
+                    "{} x (2 frames + a chunk of {} + a record of {})",
+                    request.submissions,
+                    ByteSize(chunk_bytes),
+                    ByteSize(limit)
+                ),
+            });
+        }
+        if request.roles.transform {
+            holders.push(Holder {
+                name: "large_records",
+                bytes: large,
+                how: format!("one record of {}, twice", ByteSize(limit)),
+            });
+            holders.push(Holder {
                 name: "chunks",
                 bytes: in_flight as u64 * chunk_memory,
                 how: format!("{in_flight} chunks in work x {}", ByteSize(chunk_memory)),
-            },
-            Holder {
+            });
+        }
+        if request.roles.storage {
+            holders.push(Holder {
                 name: "encoding",
                 bytes: encoders * row_group_bytes * 3 / 2,
                 how: format!("{encoders} row groups of {} x 1.5", ByteSize(row_group_bytes)),
-            },
-            Holder {
+            });
+            holders.push(Holder {
                 name: "uploads",
                 bytes: request.tables * 2 * part_bytes,
                 how: format!("{} files x 2 parts of {}", request.tables, ByteSize(part_bytes)),
-            },
-        ];
+            });
+        }
         let planned: u64 = holders.iter().map(|holder| holder.bytes).sum();
-        let least = request.tables * row_group_bytes;
+        let least = if request.roles.storage { request.tables * row_group_bytes } else { 0 };
         if planned + least > memory {
             return Err(format!(
                 "the budget of {} is too small by {}: {} are needed at least (forebay plan shows the sum); give more, or \
@@ -118,11 +161,13 @@ impl Plan {
                 ByteSize(planned + least),
             ));
         }
-        holders.push(Holder {
-            name: "held",
-            bytes: memory - planned,
-            how: "rows that wait for their row group; beyond it they go to disk".to_owned(),
-        });
+        if request.roles.storage {
+            holders.push(Holder {
+                name: "held",
+                bytes: memory - planned,
+                how: "rows that wait for their row group; beyond it they go to disk".to_owned(),
+            });
+        }
         Ok(Self {
             memory: request.memory,
             holders,
@@ -148,6 +193,9 @@ mod tests {
 
     fn request(memory: u64) -> PlanRequest {
         PlanRequest {
+            roles: Roles::ALL,
+            submissions: 1,
+            remote: false,
             memory: ByteSize::mib(memory),
             cores: 2,
             tuning: Tuning::default(),
@@ -164,6 +212,20 @@ mod tests {
             let plan = Plan::new(&request(memory)).unwrap();
             assert_eq!(plan.holders.iter().map(|h| h.bytes).sum::<u64>(), memory << 20, "{memory}");
             assert!(plan.in_flight >= 1);
+        }
+    }
+
+    #[test]
+    fn a_service_alone_fits_in_its_own_budget() {
+        let alone = Roles { gateway: false, transform: false, storage: false };
+        for roles in [
+            Roles { gateway: true, ..alone },
+            Roles { transform: true, ..alone },
+            Roles { storage: true, ..alone },
+        ] {
+            let request = PlanRequest { roles, submissions: 4, remote: true, bucket: true, ..request(256) };
+            let plan = Plan::new(&request).unwrap();
+            assert!(plan.holders.iter().map(|holder| holder.bytes).sum::<u64>() <= 256 << 20, "{plan:?}");
         }
     }
 

@@ -24,10 +24,10 @@ pub struct Report {
     pub seconds: f64,
     /// Seconds by stage, summed over workers.
     pub stages: BTreeMap<String, f64>,
-    /// Largest resident size of the process.
-    pub peak_rss_bytes: u64,
-    /// The budget.
-    pub budget_bytes: u64,
+    /// Largest resident size of the process; null for a job that other processes did.
+    pub peak_rss_bytes: Option<u64>,
+    /// The budget of the process; null as above.
+    pub budget_bytes: Option<u64>,
     /// Enrichment: nothing is enriched by the recipes that there are.
     pub enrichment: Enrichment,
     /// De-duplication: none of the recipes that there are does it.
@@ -64,8 +64,8 @@ pub struct Dedup {
 }
 
 impl Report {
-    /// The report of a job as it stands.
-    pub fn new(progress: &JobProgress, stages: &BTreeMap<String, u64>, seconds: f64, budget: u64) -> Self {
+    /// The report of a job as it stands. `budget` is this process' own, if it does the job.
+    pub fn new(progress: &JobProgress, seconds: f64, budget: Option<u64>) -> Self {
         let chunks = progress.chunks.iter().filter(|(state, _)| *state != "split").map(|(_, n)| n).sum();
         Self {
             job: progress.summary.job.clone(),
@@ -76,8 +76,8 @@ impl Report {
             bytes_in: progress.bytes_in,
             bytes_out: progress.bytes_out,
             seconds,
-            stages: stages.iter().map(|(stage, micros)| (stage.clone(), *micros as f64 / 1e6)).collect(),
-            peak_rss_bytes: forebay_budget::memory::peak_resident(),
+            stages: progress.stages.iter().map(|(stage, micros)| (stage.clone(), *micros as f64 / 1e6)).collect(),
+            peak_rss_bytes: budget.map(|_| forebay_budget::memory::peak_resident()),
             budget_bytes: budget,
             enrichment: Enrichment::default(),
             dedup: Dedup::default(),

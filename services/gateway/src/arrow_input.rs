@@ -60,9 +60,6 @@ impl JobFraming {
                 state.offset += chunk.bytes;
                 (rows, bytes) = (0, 0);
                 self.wait_for_room().await?;
-                if self.stop.is_cancelled() {
-                    return Ok(());
-                }
                 self.add(&state, &[chunk], false).await?;
             }
             if ended {

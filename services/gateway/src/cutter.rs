@@ -121,9 +121,6 @@ impl<'a> Cutter<'a> {
             return Ok(());
         }
         self.framing.wait_for_room().await?;
-        if self.framing.stop.is_cancelled() {
-            return Ok(());
-        }
         self.framing.add(&self.state, &chunks, complete).await
     }
 

@@ -17,12 +17,35 @@ pub(crate) enum Failure {
     Recipe(#[from] RecipeError),
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The gateway is about to stop.
+    #[error("the gateway is stopping; submit again under the same job key, it resumes")]
+    Stopping,
     /// Input or recipe that can't be used together, or at all.
     #[error("{0}")]
     Unusable(String),
 }
 
 impl Failure {
+    /// True if nothing is wrong with the job: what is durable stays, and the job goes on when it is submitted again.
+    pub(crate) fn is_interruption(&self) -> bool {
+        match self {
+            Self::Stopping | Self::Store(StoreError::Interrupted { .. }) => true,
+            Self::Store(StoreError::Store { transient, .. }) => *transient,
+            // Somebody else frames this job, or has ended it.
+            Self::Catalog(CatalogError::Conflict(_)) => true,
+            Self::Catalog(error) => error.is_transient(),
+            Self::Service(error) => matches!(
+                error.kind,
+                ErrorKind::Cancelled
+                    | ErrorKind::DeadlineExceeded
+                    | ErrorKind::Overloaded
+                    | ErrorKind::QuotaExceeded
+                    | ErrorKind::Unreachable
+            ),
+            Self::Store(_) | Self::Lake(_) | Self::Recipe(_) | Self::Unusable(_) => false,
+        }
+    }
+
     pub(crate) fn unusable(message: impl Into<String>) -> Self {
         Self::Unusable(message.into())
     }
@@ -33,10 +56,12 @@ impl From<Failure> for ServiceError {
         let message = failure.to_string();
         let (kind, reason) = match failure {
             Failure::Service(error) => return error,
+            Failure::Stopping => (ErrorKind::Unreachable, "GATEWAY_STOPPING"),
             Failure::Recipe(_) => (ErrorKind::InvalidArgument, "RECIPE_INVALID"),
             Failure::Unusable(_) => (ErrorKind::InvalidArgument, "INPUT_UNUSABLE"),
             Failure::Store(StoreError::BadUri { .. }) => (ErrorKind::InvalidArgument, "URI_INVALID"),
             Failure::Store(StoreError::Unreadable { .. }) => (ErrorKind::NotFound, "INPUT_UNREADABLE"),
+            Failure::Store(StoreError::Interrupted { .. }) => (ErrorKind::Cancelled, "INPUT_INTERRUPTED"),
             Failure::Store(StoreError::Changed { .. }) => (ErrorKind::FailedPrecondition, "INPUT_CHANGED"),
             Failure::Store(StoreError::Full { .. }) => (ErrorKind::FailedPrecondition, "DISK_FULL"),
             Failure::Store(StoreError::Corrupt { .. }) => (ErrorKind::FailedPrecondition, "INPUT_CORRUPT"),

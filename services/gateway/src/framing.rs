@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use forebay_api::{Constraint, ServiceError, SubmitEvent};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, Cursor, Job, NewChunk};
 use forebay_decode::{CsvHeader, Dialect};
@@ -10,11 +11,13 @@ use forebay_objects::{Compression, Content, Input, InputInfo, Staging, StoreErro
 use forebay_recipe::Prepared;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::cutter::Cutter;
 use crate::error::Failure;
+use crate::sent::{SentFrames, resume_point};
+use crate::waits::Waits;
 
 /// Bytes of an input that its content is recognised by.
 const PREFIX: u64 = 64 << 10;
@@ -37,6 +40,10 @@ pub(crate) struct JobFraming {
     pub(crate) backlog: u64,
     pub(crate) changed: Arc<Notify>,
     pub(crate) stop: CancellationToken,
+    /// What the framing waits for, for those who watch.
+    pub(crate) waits: Waits,
+    /// The client that submitted the job.
+    pub(crate) events: mpsc::Sender<Result<SubmitEvent, ServiceError>>,
 }
 
 /// One input while it is cut.
@@ -53,18 +60,24 @@ pub(crate) struct InputFraming {
 pub(crate) type Frames = BoxStream<'static, Result<Bytes, StoreError>>;
 
 impl JobFraming {
-    /// Cuts every input that is not done yet. `frames` is the input of a client that streams.
-    pub(crate) async fn run(&self, mut frames: Option<Frames>) -> Result<(), Failure> {
+    /// Cuts every input that is not done yet. `sent` is what a client sends.
+    pub(crate) async fn run(&self, sent: Option<SentFrames>) -> Result<(), Failure> {
         for known in self.catalog.inputs(self.job.id).await? {
             if known.complete {
                 continue;
             }
             let input = Input::reopen(&known.identity).await?;
-            let stream = match frames.take() {
-                Some(frames) => frames,
+            let start = if sent.is_some() { resume_point(&known).offset } else { 0 };
+            let stream = match &sent {
+                Some(sent) => sent.of(known.index, &known.identity.uri, start),
                 None => input.frames(0),
             };
-            let (info, stream) = self.recognise(&known.info, &input, stream).await?;
+            let known_info = known.info.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            let (info, stream) = match known_info {
+                // In the middle there is nothing to recognise it by.
+                Some(info) if start > 0 => (info, stream),
+                known_info => self.recognise(known_info, &input, stream).await?,
+            };
             let state = InputFraming {
                 index: known.index,
                 input,
@@ -73,10 +86,7 @@ impl JobFraming {
                 offset: known.offset,
                 records: known.records,
             };
-            self.frame(state, stream).await?;
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
+            self.frame(state, start, stream).await?;
         }
         self.catalog.finish_input(self.job.id).await?;
         self.changed.notify_waiters();
@@ -86,7 +96,7 @@ impl JobFraming {
     /// Finds out what an input holds. The stream that is given back begins at the input's start, decompressed.
     async fn recognise(
         &self,
-        known: &Option<String>,
+        known: Option<InputInfo>,
         input: &Input,
         mut stream: Frames,
     ) -> Result<(InputInfo, Frames), Failure> {
@@ -101,7 +111,7 @@ impl JobFraming {
             Some(compression) => decompress(uri.clone(), compression, whole),
             None => whole,
         };
-        if let Some(info) = known.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
+        if let Some(info) = known {
             return Ok((info, plain));
         }
         let first = match plain.next().await {
@@ -116,7 +126,8 @@ impl JobFraming {
         Ok((InputInfo { content, compression }, plain))
     }
 
-    async fn frame(&self, state: InputFraming, stream: Frames) -> Result<(), Failure> {
+    /// `start` is where the stream begins in the input.
+    async fn frame(&self, state: InputFraming, start: u64, stream: Frames) -> Result<(), Failure> {
         let by_reference = state.input.is_durable() && state.info.compression.is_none();
         let staged = !by_reference || matches!(state.info.content, Content::ArrowFile | Content::ArrowStream);
         if staged && self.prepared.layout.protected {
@@ -134,20 +145,26 @@ impl JobFraming {
                 state.input.identity().uri
             ))),
             Content::ArrowFile | Content::ArrowStream => self.frame_arrow(state, stream).await,
-            Content::Ndjson | Content::Json | Content::Csv => self.frame_text(state, stream, by_reference).await,
+            Content::Ndjson | Content::Json | Content::Csv => self.frame_text(state, start, stream, by_reference).await,
         }
     }
 
-    async fn frame_text(&self, mut state: InputFraming, stream: Frames, by_reference: bool) -> Result<(), Failure> {
+    async fn frame_text(
+        &self,
+        mut state: InputFraming,
+        start: u64,
+        stream: Frames,
+        by_reference: bool,
+    ) -> Result<(), Failure> {
         let csv = &self.prepared.recipe.source.csv;
         let framing = match state.info.content {
             Content::Csv => Framing::Csv { delimiter: csv.delimiter as u8, quote: csv.quote as u8 },
             Content::Json => Framing::JsonArray,
             _ => Framing::Lines,
         };
-        // A durable input is read from where it was left; a stream comes from its start, and is read over.
+        // A durable input is read from where it was left; of a stream, what is durable already is read over.
         let mut stream = if by_reference && state.offset > 0 { state.input.frames(state.offset) } else { stream };
-        let mut at = if by_reference { state.offset } else { 0 };
+        let mut at = if by_reference { state.offset } else { start };
         let mut rest = Bytes::new();
         if state.info.content == Content::Csv && state.header.is_none() {
             (stream, rest) = self.read_header(&mut state, &framing, stream).await?;
@@ -167,16 +184,14 @@ impl JobFraming {
         } else {
             Framer::resume(framing, self.targets(None), state.offset, state.records)
         };
+        self.waits.set(Some(Constraint::Budget));
         let mut cutter = Cutter::new(self, state, framer, dialect, by_reference).await?;
+        self.waits.set(None);
         if !rest.is_empty() {
             cutter.push(rest, at).await?;
             at = cutter.offset();
         }
-        while let Some(frame) = stream.next().await {
-            let frame = frame?;
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
+        while let Some(frame) = self.next_frame(&mut stream).await? {
             let next = at + frame.len() as u64;
             let skip = cutter.offset().saturating_sub(at).min(frame.len() as u64);
             if skip < frame.len() as u64 {
@@ -245,20 +260,38 @@ impl JobFraming {
         }
     }
 
+    /// The next frame, unless the gateway is about to stop.
+    async fn next_frame(&self, stream: &mut Frames) -> Result<Option<Bytes>, Failure> {
+        self.waits.set(Some(Constraint::Client));
+        let frame = tokio::select! {
+            frame = stream.next() => frame.transpose()?,
+            () = self.stop.cancelled() => return Err(Failure::Stopping),
+        };
+        self.waits.set(None);
+        Ok(frame)
+    }
+
     /// Waits until workers have caught up and the budget has room.
     pub(crate) async fn wait_for_room(&self) -> Result<(), Failure> {
-        self.budget.wait_for_intake().await;
-        while self.catalog.backlog(self.job.id).await? >= self.backlog && !self.stop.is_cancelled() {
+        self.waits.set(Some(Constraint::Budget));
+        tokio::select! {
+            () = self.budget.wait_for_intake() => {}
+            () = self.stop.cancelled() => return Err(Failure::Stopping),
+        }
+        self.waits.set(Some(Constraint::Workers));
+        while self.catalog.backlog(self.job.id).await? >= self.backlog {
             tokio::select! {
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep(BACKLOG_POLL) => {}
-                () = self.stop.cancelled() => {}
+                () = self.stop.cancelled() => return Err(Failure::Stopping),
             }
         }
+        self.waits.set(None);
         Ok(())
     }
 
-    /// Makes chunks durable, and with them how far the input is cut.
+    /// Makes chunks durable, and with them how far the input is cut; then tells the client, if it listens: each
+    /// event says all that the ones before it said, so that one may be left out.
     pub(crate) async fn add(&self, state: &InputFraming, chunks: &[NewChunk], complete: bool) -> Result<(), Failure> {
         let info = serde_json::to_string(&state.info).ok();
         let cursor = Cursor {
@@ -269,8 +302,17 @@ impl JobFraming {
             header: state.header.clone(),
             info,
         };
-        self.catalog.add_chunks(self.job.id, chunks, cursor).await?;
+        let added = self.catalog.add_chunks(self.job.id, chunks, cursor).await?;
         self.changed.notify_waiters();
+        if let Some(last) = added.last() {
+            let durable = SubmitEvent::ChunkDurable {
+                chunk: last.chunk,
+                input: state.index,
+                durable_bytes: state.offset,
+                records: state.records,
+            };
+            drop(self.events.try_send(Ok(durable)));
+        }
         Ok(())
     }
 }

@@ -39,7 +39,10 @@ pub(crate) async fn open(catalog: &Catalog, request: &SubmitRequest) -> Result<O
         inputs.push(Input::open(input).await?.identity().clone());
     }
     if inputs.is_empty() {
-        inputs.push(InputIdentity { uri: "-".to_owned(), size: None, version: None });
+        inputs.extend(request.streams.iter().map(|sent| Input::sent(&sent.name, sent.size, sent.version.clone())));
+    }
+    if inputs.is_empty() {
+        inputs.push(Input::sent("-", None, None));
     }
     let output = Place::open(&request.output)?;
     output.reach().await?;

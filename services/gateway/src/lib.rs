@@ -12,7 +12,9 @@ mod job;
 mod parquet_input;
 mod quiet;
 mod sample;
+mod sent;
 mod service;
+mod waits;
 
 pub use dispatch::{Dispatch, Dispatcher};
-pub use service::{Gateway, GatewayConfig, list_rejects};
+pub use service::{Gateway, GatewayConfig, Reach, list_rejects};

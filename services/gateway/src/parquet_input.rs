@@ -44,9 +44,6 @@ impl JobFraming {
                 state.records = end;
                 state.offset += chunk.bytes;
                 self.wait_for_room().await?;
-                if self.stop.is_cancelled() {
-                    return Ok(());
-                }
                 self.add(&state, &[chunk], false).await?;
                 at = end;
             }

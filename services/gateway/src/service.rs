@@ -1,20 +1,21 @@
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use async_trait::async_trait;
-use bytes::Bytes;
 use forebay_api::{
-    Accepted, BoxStream, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest, TableRows,
+    Accepted, BoxStream, Constraint, InputFrame, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent,
+    SubmitRequest, TableRows,
 };
 use forebay_budget::{Budget, Pool};
 use forebay_catalog::{Catalog, Job, JobProgressRow};
 use forebay_lake::{LakeError, TableReader, rejects_place};
-use forebay_objects::{Place, Staging, StoreError};
-use forebay_types::{JobId, JobState};
+use forebay_objects::{Place, Staging};
+use forebay_recipe::Prepared;
+use forebay_types::{ChunkState, JobId, JobState};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,9 +24,14 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Failure;
 use crate::framing::JobFraming;
 use crate::job;
+use crate::sent::{SentFrames, resume_point};
+use crate::waits::Waits;
 
 /// Shortest time between two events of a watched job.
 const WATCH: Duration = Duration::from_millis(200);
+
+/// The stage that workers spend waiting for the storage writer in.
+const WAIT_FOR_STORAGE: &str = "wait_for_storage";
 
 /// Sizes of the gateway.
 #[derive(Clone, Debug)]
@@ -36,6 +42,52 @@ pub struct GatewayConfig {
     pub backlog: u64,
     /// Folder of staged chunks below an output.
     pub staging_folder: String,
+    /// Where jobs may read and write.
+    pub reach: Reach,
+}
+
+/// Where jobs may read and write.
+#[derive(Clone, Debug)]
+pub enum Reach {
+    /// Wherever this process may: it is the user's own.
+    Anywhere,
+    /// Clients are somewhere else, and this process' files are not theirs.
+    Served {
+        /// An output is a prefix below this place.
+        store: String,
+        /// Inputs that the gateway may read itself begin with one of these URIs.
+        inputs: Vec<String>,
+    },
+}
+
+impl Reach {
+    /// The request as this gateway takes it: outputs are absolute, inputs are allowed.
+    fn check(&self, mut request: SubmitRequest) -> Result<SubmitRequest, Failure> {
+        let Self::Served { store, inputs } = self else { return Ok(request) };
+        for input in &request.inputs {
+            if !inputs.iter().any(|prefix| input.starts_with(prefix.as_str()) && !input.contains("..")) {
+                return Err(Failure::unusable(format!(
+                    "{input}: this gateway may not read that itself; send the file, or have its prefix added to the \
+                     gateway's setting inputs"
+                )));
+            }
+        }
+        let prefix = request.output.trim_matches('/');
+        let plain = |part: &str| {
+            !part.is_empty()
+                && !part.starts_with(['.', '_'])
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '='))
+        };
+        if prefix.is_empty() || !prefix.split('/').all(plain) {
+            return Err(Failure::unusable(format!(
+                "output '{}': write a prefix below the gateway's store, of letters, digits and -_.= between slashes, \
+                 such as sales/2026",
+                request.output
+            )));
+        }
+        request.output = format!("{}/{prefix}", store.trim_end_matches('/'));
+        Ok(request)
+    }
 }
 
 /// The gateway, in this process.
@@ -47,6 +99,8 @@ pub struct Gateway {
     config: GatewayConfig,
     changed: Arc<Notify>,
     stop: CancellationToken,
+    /// Jobs that are framed here now, and what each waits for.
+    framings: Arc<Mutex<HashMap<JobId, Waits>>>,
 }
 
 impl Gateway {
@@ -59,64 +113,87 @@ impl Gateway {
         changed: Arc<Notify>,
         stop: CancellationToken,
     ) -> Self {
-        Self { catalog, budget, intake, config, changed, stop }
-    }
-
-    async fn progress_of(&self, key: &str) -> Result<JobProgress, Failure> {
-        let job = self.catalog.job_by_key(key).await?;
-        Ok(progress(self.catalog.progress(job.id).await?))
+        Self { catalog, budget, intake, config, changed, stop, framings: Arc::default() }
     }
 
     async fn open(
         &self,
         request: SubmitRequest,
-        frames: BoxStream<Result<Bytes, ServiceError>>,
+        frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, Failure> {
-        let streamed = request.inputs.is_empty();
+        let request = self.config.reach.check(request)?;
+        let sent = request.inputs.is_empty();
         let job::Opened { opened, prepared, output } = job::open(&self.catalog, &request).await?;
         let job = opened.job;
         let ended = (job.state != JobState::Running).then_some(job.state);
-        let durable_bytes =
-            if streamed { self.catalog.inputs(job.id).await?.first().map_or(0, |input| input.offset) } else { 0 };
-        let accepted =
-            SubmitEvent::Accepted(Accepted { job: job.key.clone(), resumed: opened.resumed, ended, durable_bytes });
+        let inputs = if sent { self.catalog.inputs(job.id).await? } else { Vec::new() };
+        let resume = inputs.iter().map(resume_point).collect();
+        let accepted = Accepted { job: job.key.clone(), resumed: opened.resumed, ended, resume };
         let (events, receiver) = mpsc::channel(8);
         // The channel is new and has room.
-        drop(events.try_send(Ok(accepted)));
+        drop(events.try_send(Ok(SubmitEvent::Accepted(accepted))));
         if ended.is_none() && !job.framed {
-            let chunk_bytes = prepared.tuning.chunk_bytes.map_or(self.config.chunk_bytes, |bytes| bytes.0);
-            let framing = JobFraming {
-                catalog: Arc::clone(&self.catalog),
-                budget: self.budget.clone(),
-                intake: self.intake.clone(),
-                staging: Staging::new(output.child(&self.config.staging_folder)?),
-                prepared,
-                chunk_bytes: chunk_bytes.min(self.config.chunk_bytes),
-                backlog: self.config.backlog,
-                changed: Arc::clone(&self.changed),
-                stop: self.stop.clone(),
-                job,
-            };
-            let frames = streamed.then(|| frames.map_err(stream_error).boxed());
-            self.spawn_framing(framing, frames, events);
+            let frames = sent.then(|| SentFrames::new(frames));
+            self.spawn_framing(self.framing(job, prepared, &output, events.clone())?, frames, events);
         }
         Ok(ReceiverStream::new(receiver).boxed())
+    }
+
+    fn watch(&self, job: JobId) -> Watch {
+        Watch {
+            catalog: Arc::clone(&self.catalog),
+            changed: Arc::clone(&self.changed),
+            framings: Arc::clone(&self.framings),
+            job,
+        }
+    }
+
+    fn framing(
+        &self,
+        job: Job,
+        prepared: Prepared,
+        output: &Place,
+        events: mpsc::Sender<Result<SubmitEvent, ServiceError>>,
+    ) -> Result<JobFraming, Failure> {
+        let chunk_bytes = prepared.tuning.chunk_bytes.map_or(self.config.chunk_bytes, |bytes| bytes.0);
+        Ok(JobFraming {
+            catalog: Arc::clone(&self.catalog),
+            budget: self.budget.clone(),
+            intake: self.intake.clone(),
+            staging: Staging::new(output.child(&self.config.staging_folder)?),
+            prepared,
+            chunk_bytes: chunk_bytes.min(self.config.chunk_bytes),
+            backlog: self.config.backlog,
+            changed: Arc::clone(&self.changed),
+            stop: self.stop.clone(),
+            waits: Waits::default(),
+            events,
+            job,
+        })
     }
 
     fn spawn_framing(
         &self,
         framing: JobFraming,
-        frames: Option<BoxStream<Result<Bytes, StoreError>>>,
+        frames: Option<SentFrames>,
         events: mpsc::Sender<Result<SubmitEvent, ServiceError>>,
     ) {
         let (catalog, changed, id) = (Arc::clone(&self.catalog), Arc::clone(&self.changed), framing.job.id);
+        let framings = Arc::clone(&self.framings);
+        framings.lock().unwrap_or_else(PoisonError::into_inner).insert(id, framing.waits.clone());
         tokio::spawn(async move {
             let result = framing.run(frames).await;
+            framings.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            drop(framing);
             let event = match result {
                 Ok(()) => match catalog.progress(id).await {
                     Ok(row) => Ok(SubmitEvent::Complete { chunks: row.chunks.values().sum() }),
                     Err(error) => Err(Failure::from(error).into()),
                 },
+                Err(failure) if failure.is_interruption() => {
+                    tracing::info!(job.id = %id, error = %failure, "the input of a job was interrupted");
+                    Err(failure.into())
+                }
                 Err(failure) => {
                     let error = ServiceError::from(failure);
                     if let Err(second) = catalog.end_job(id, JobState::Failed, Some(error.message.clone())).await {
@@ -132,11 +209,8 @@ impl Gateway {
     }
 }
 
-fn stream_error(error: ServiceError) -> StoreError {
-    StoreError::Unreadable { uri: "the client's stream".to_owned(), message: error.message }
-}
-
-fn progress(row: JobProgressRow) -> JobProgress {
+fn progress(row: JobProgressRow, framing: Option<&Waits>) -> JobProgress {
+    let constraint = constraint(&row, framing);
     JobProgress {
         summary: summary(row.summary),
         records_in: row.records_in,
@@ -147,6 +221,26 @@ fn progress(row: JobProgressRow) -> JobProgress {
         bytes_out: row.bytes_out,
         chunks: row.chunks,
         retries: row.retries,
+        stages: row.stages,
+        constraint,
+    }
+}
+
+/// What a job waits for: what its framing says, or, when there is nothing left to frame, whoever holds its chunks.
+fn constraint(row: &JobProgressRow, framing: Option<&Waits>) -> Option<Constraint> {
+    if row.summary.state != JobState::Running {
+        return None;
+    }
+    let waits = match framing {
+        Some(framing) => framing.get(),
+        None => (row.chunks.get(ChunkState::Staged.as_str()).copied().unwrap_or(0) > 0).then_some(Constraint::Workers),
+    };
+    let total: u64 = row.stages.values().sum();
+    let storage = row.stages.get(WAIT_FOR_STORAGE).copied().unwrap_or(0);
+    match waits {
+        // The workers are slow because they wait themselves.
+        Some(Constraint::Workers) if storage * 2 > total => Some(Constraint::ObjectStore),
+        waits => waits,
     }
 }
 
@@ -166,13 +260,15 @@ impl forebay_api::Gateway for Gateway {
     async fn submit(
         &self,
         request: SubmitRequest,
-        frames: BoxStream<Result<Bytes, ServiceError>>,
+        frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError> {
         self.open(request, frames).await.map_err(ServiceError::from)
     }
 
     async fn get_job(&self, job: &str) -> Result<JobProgress, ServiceError> {
-        self.progress_of(job).await.map_err(ServiceError::from)
+        let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
+        let watch = self.watch(id);
+        watch.progress().await.map_err(ServiceError::from)
     }
 
     async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
@@ -182,9 +278,7 @@ impl forebay_api::Gateway for Gateway {
 
     async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
         let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
-        let (catalog, changed) = (Arc::clone(&self.catalog), Arc::clone(&self.changed));
-        let state = (catalog, changed, id, None::<JobProgress>);
-        Ok(futures::stream::try_unfold(state, next_progress).boxed())
+        Ok(futures::stream::try_unfold((self.watch(id), None), next_progress).boxed())
     }
 
     async fn cancel_job(&self, job: &str) -> Result<(), ServiceError> {
@@ -217,20 +311,36 @@ pub async fn list_rejects(job: &Job) -> Result<BoxStream<Result<RejectRow, Servi
         .boxed())
 }
 
+/// A job that somebody watches.
+struct Watch {
+    catalog: Arc<Catalog>,
+    changed: Arc<Notify>,
+    framings: Arc<Mutex<HashMap<JobId, Waits>>>,
+    job: JobId,
+}
+
+impl Watch {
+    async fn progress(&self) -> Result<JobProgress, Failure> {
+        let row = self.catalog.progress(self.job).await?;
+        let framing = self.framings.lock().unwrap_or_else(PoisonError::into_inner).get(&self.job).cloned();
+        Ok(progress(row, framing.as_ref()))
+    }
+}
+
 /// The next change of a job's progress; after its end, nothing.
 async fn next_progress(
-    (catalog, changed, id, last): (Arc<Catalog>, Arc<Notify>, JobId, Option<JobProgress>),
-) -> Result<Option<(JobProgress, (Arc<Catalog>, Arc<Notify>, JobId, Option<JobProgress>))>, ServiceError> {
+    (watch, last): (Watch, Option<JobProgress>),
+) -> Result<Option<(JobProgress, (Watch, Option<JobProgress>))>, ServiceError> {
     if last.as_ref().is_some_and(|last| last.summary.state != JobState::Running) {
         return Ok(None);
     }
     loop {
-        let now = progress(catalog.progress(id).await.map_err(Failure::from)?);
+        let now = watch.progress().await?;
         if last.as_ref() != Some(&now) {
-            return Ok(Some((now.clone(), (catalog, changed, id, Some(now)))));
+            return Ok(Some((now.clone(), (watch, Some(now)))));
         }
         tokio::select! {
-            () = changed.notified() => tokio::time::sleep(WATCH / 4).await,
+            () = watch.changed.notified() => tokio::time::sleep(WATCH / 4).await,
             () = tokio::time::sleep(WATCH) => {}
         }
     }

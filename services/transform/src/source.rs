@@ -1,7 +1,9 @@
 use bytes::Bytes;
 use forebay_catalog::Claim;
-use forebay_objects::{FRAME_BYTES, Input, StagedReader, Staging, StoreError};
+use forebay_objects::{FRAME_BYTES, Input, Staging, StoreError};
 use forebay_types::{ChunkSource, InputIdentity};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::failure::Failure;
@@ -17,8 +19,8 @@ pub(crate) struct ChunkReader {
 enum From {
     /// Read by reference; the next offset and the end.
     Input { input: Input, at: u64, end: u64, ahead: Option<tokio::task::JoinHandle<Result<Bytes, StoreError>>> },
-    /// The reader, none while a blocking task has it; bytes still to be left out; bytes still to be taken.
-    Staged { reader: Option<StagedReader>, skip: u64, take: u64 },
+    /// Read from its copy; bytes still to be left out; bytes still to be taken.
+    Staged { frames: BoxStream<'static, Result<Bytes, StoreError>>, skip: u64, take: u64 },
 }
 
 impl ChunkReader {
@@ -29,7 +31,7 @@ impl ChunkReader {
                 From::Input { input, at: *start, end: *end, ahead: None }
             }
             ChunkSource::Staged { key, start, end, skip } => {
-                From::Staged { reader: Some(staging.open(key).await?), skip: *skip, take: end - start }
+                From::Staged { frames: staging.read(key), skip: *skip, take: end - start }
             }
             ChunkSource::Rows { .. } => return Err(Failure::Fatal("rows of a columnar file are no bytes".to_owned())),
         };
@@ -54,18 +56,11 @@ impl ChunkReader {
                 }
                 buffer.extend_from_slice(&frame);
             }
-            From::Staged { reader, skip, take } => loop {
-                let Some(mut staged) = reader.take().filter(|_| *take > 0) else { return self.check() };
-                let (staged, frame) = tokio::task::spawn_blocking(move || {
-                    let mut frame = Vec::with_capacity(FRAME_BYTES);
-                    staged.read(&mut frame).map(|_| (staged, frame))
-                })
-                .await
-                .map_err(|error| Failure::Transient(error.to_string()))??;
-                if frame.is_empty() {
+            From::Staged { frames, skip, take } => loop {
+                if *take == 0 {
                     return self.check();
                 }
-                *reader = Some(staged);
+                let Some(frame) = frames.next().await.transpose()? else { return self.check() };
                 let left_out = (*skip).min(frame.len() as u64);
                 let taken = (*take).min(frame.len() as u64 - left_out);
                 *skip -= left_out;

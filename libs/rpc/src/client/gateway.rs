@@ -1,6 +1,5 @@
 use async_trait::async_trait;
-use bytes::Bytes;
-use forebay_api::{BoxStream, Gateway, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest};
+use forebay_api::{BoxStream, Gateway, InputFrame, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest};
 use forebay_proto::common::v1::Failure;
 use forebay_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use forebay_proto::gateway::v1::{self as wire, submit_request::Part};
@@ -33,18 +32,23 @@ impl RequestPart for wire::SubmitRequest {
 /// The header, the frames if the gateway wants them, and the end.
 fn submission(
     request: SubmitRequest,
-    frames: BoxStream<Result<Bytes, ServiceError>>,
+    frames: BoxStream<Result<InputFrame, ServiceError>>,
 ) -> BoxStream<Result<wire::SubmitRequest, ServiceError>> {
     let frames = if request.inputs.is_empty() { frames } else { stream::empty().boxed() };
     let header = stream::once(async { Ok(Part::Header(request.to_wire())) });
     let frames = frames.map_ok(|frame| stream::iter(pieces(frame).map(Ok))).try_flatten();
     let end = stream::once(async { Ok(Part::End(wire::SubmitEnd {})) });
-    let parts = header.chain(frames.map_ok(Part::Frame)).chain(end);
+    let parts = header.chain(frames.map_ok(|frame| Part::Frame(frame.to_wire()))).chain(end);
     parts.map_ok(|part| wire::SubmitRequest { part: Some(part) }).boxed()
 }
 
-fn pieces(mut frame: Bytes) -> impl Iterator<Item = Bytes> {
-    std::iter::from_fn(move || (!frame.is_empty()).then(|| frame.split_to(frame.len().min(FRAME_LIMIT))))
+fn pieces(mut frame: InputFrame) -> impl Iterator<Item = InputFrame> {
+    std::iter::from_fn(move || {
+        let data = frame.data.split_to(frame.data.len().min(FRAME_LIMIT));
+        let piece = InputFrame { input: frame.input, offset: frame.offset, data };
+        frame.offset += piece.data.len() as u64;
+        (!piece.data.is_empty()).then_some(piece)
+    })
 }
 
 #[async_trait]
@@ -52,7 +56,7 @@ impl Gateway for GatewayClient {
     async fn submit(
         &self,
         request: SubmitRequest,
-        frames: BoxStream<Result<Bytes, ServiceError>>,
+        frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError> {
         let mut client = self.0.clone();
         exchange(submission(request, frames), async move |request| client.submit(request).await, SubmitEvent::from_wire)

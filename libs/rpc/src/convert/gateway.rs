@@ -1,4 +1,7 @@
-use forebay_api::{Accepted, JobProgress, JobSummary, RecipeSource, RejectRow, SubmitEvent, SubmitRequest, TableRows};
+use forebay_api::{
+    Accepted, Constraint, InputFrame, JobProgress, JobSummary, RecipeSource, RejectRow, ResumePoint, StreamedInput,
+    SubmitEvent, SubmitRequest, TableRows,
+};
 use forebay_proto::gateway::v1 as wire;
 use forebay_types::{ChunkId, JobState};
 
@@ -23,6 +26,7 @@ impl ToWire for SubmitRequest {
             output: self.output,
             inputs: self.inputs,
             max_rejects: self.max_rejects,
+            streams: self.streams.into_iter().map(ToWire::to_wire).collect(),
         }
     }
 }
@@ -45,7 +49,82 @@ impl FromWire for SubmitRequest {
             output: header.output,
             inputs: header.inputs,
             max_rejects: header.max_rejects,
+            streams: header.streams.into_iter().map(FromWire::from_wire).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl ToWire for StreamedInput {
+    type Wire = wire::StreamedInput;
+
+    fn to_wire(self) -> Self::Wire {
+        wire::StreamedInput { name: self.name, size: self.size, version: self.version }
+    }
+}
+
+impl FromWire for StreamedInput {
+    type Wire = wire::StreamedInput;
+
+    fn from_wire(input: Self::Wire) -> Result<Self, ProtocolError> {
+        Ok(Self { name: input.name, size: input.size, version: input.version })
+    }
+}
+
+impl ToWire for InputFrame {
+    type Wire = wire::Frame;
+
+    fn to_wire(self) -> Self::Wire {
+        wire::Frame { input: self.input, offset: self.offset, data: self.data }
+    }
+}
+
+impl FromWire for InputFrame {
+    type Wire = wire::Frame;
+
+    fn from_wire(frame: Self::Wire) -> Result<Self, ProtocolError> {
+        Ok(Self { input: frame.input, offset: frame.offset, data: frame.data })
+    }
+}
+
+impl ToWire for ResumePoint {
+    type Wire = wire::ResumePoint;
+
+    fn to_wire(self) -> Self::Wire {
+        wire::ResumePoint { input: self.input, offset: self.offset, complete: self.complete }
+    }
+}
+
+impl FromWire for ResumePoint {
+    type Wire = wire::ResumePoint;
+
+    fn from_wire(point: Self::Wire) -> Result<Self, ProtocolError> {
+        Ok(Self { input: point.input, offset: point.offset, complete: point.complete })
+    }
+}
+
+impl ToWire for Constraint {
+    type Wire = wire::Constraint;
+
+    fn to_wire(self) -> Self::Wire {
+        match self {
+            Self::Client => wire::Constraint::Client,
+            Self::Budget => wire::Constraint::Budget,
+            Self::Workers => wire::Constraint::Workers,
+            Self::ObjectStore => wire::Constraint::ObjectStore,
+            Self::Quota => wire::Constraint::Quota,
+        }
+    }
+}
+
+/// What a newer server names and is not known here is no constraint that could be shown.
+fn constraint(number: i32) -> Option<Constraint> {
+    match wire::Constraint::try_from(number).ok()? {
+        wire::Constraint::Unspecified => None,
+        wire::Constraint::Client => Some(Constraint::Client),
+        wire::Constraint::Budget => Some(Constraint::Budget),
+        wire::Constraint::Workers => Some(Constraint::Workers),
+        wire::Constraint::ObjectStore => Some(Constraint::ObjectStore),
+        wire::Constraint::Quota => Some(Constraint::Quota),
     }
 }
 
@@ -59,10 +138,10 @@ impl ToWire for SubmitEvent {
                 job: accepted.job,
                 resumed: accepted.resumed,
                 ended: accepted.ended.map(|state| state.to_wire().into()),
-                durable_bytes: accepted.durable_bytes,
+                resume: accepted.resume.into_iter().map(ToWire::to_wire).collect(),
             }),
-            Self::ChunkDurable { chunk, durable_bytes, records } => {
-                Event::ChunkDurable(wire::ChunkDurable { chunk: chunk.0, durable_bytes, records })
+            Self::ChunkDurable { chunk, input, durable_bytes, records } => {
+                Event::ChunkDurable(wire::ChunkDurable { chunk: chunk.0, input, durable_bytes, records })
             }
             Self::Complete { chunks } => Event::Complete(wire::Complete { chunks }),
         };
@@ -80,10 +159,11 @@ impl FromWire for SubmitEvent {
                 job: accepted.job,
                 resumed: accepted.resumed,
                 ended: accepted.ended.map(job_state).transpose()?,
-                durable_bytes: accepted.durable_bytes,
+                resume: accepted.resume.into_iter().map(FromWire::from_wire).collect::<Result<_, _>>()?,
             }),
             Event::ChunkDurable(chunk) => Self::ChunkDurable {
                 chunk: ChunkId(chunk.chunk),
+                input: chunk.input,
                 durable_bytes: chunk.durable_bytes,
                 records: chunk.records,
             },
@@ -162,6 +242,8 @@ impl ToWire for JobProgress {
             bytes_out: self.bytes_out,
             chunks: self.chunks,
             retries: self.retries,
+            stages: self.stages,
+            constraint: self.constraint.map(|constraint| constraint.to_wire().into()),
         }
     }
 }
@@ -182,6 +264,8 @@ impl FromWire for JobProgress {
             bytes_out: progress.bytes_out,
             chunks: progress.chunks,
             retries: progress.retries,
+            stages: progress.stages,
+            constraint: progress.constraint.and_then(constraint),
         })
     }
 }

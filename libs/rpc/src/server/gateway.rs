@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use forebay_api::{BoxStream, Gateway, ServiceError, SubmitRequest};
+use forebay_api::{BoxStream, Gateway, InputFrame, ServiceError, SubmitRequest};
 use forebay_proto::gateway::v1::gateway_service_server::GatewayService;
 use forebay_proto::gateway::v1::{self as wire, submit_request::Part};
 use futures::stream::{self, StreamExt};
@@ -36,13 +35,13 @@ async fn header(inbound: &mut Inbound<wire::SubmitRequest>) -> Result<SubmitRequ
 }
 
 /// The next frame; none if the caller said that there are no more.
-async fn frame(inbound: &mut Inbound<wire::SubmitRequest>) -> Result<Option<Bytes>, ServiceError> {
+async fn frame(inbound: &mut Inbound<wire::SubmitRequest>) -> Result<Option<InputFrame>, ServiceError> {
     match inbound.next().await? {
-        Some(Part::Frame(frame)) if frame.len() > FRAME_LIMIT => Err(ServiceError::invalid(
+        Some(Part::Frame(frame)) if frame.data.len() > FRAME_LIMIT => Err(ServiceError::invalid(
             "FRAME_TOO_LARGE",
-            format!("a frame of {} bytes is over the limit of {FRAME_LIMIT} bytes: cut it", frame.len()),
+            format!("a frame of {} bytes is over the limit of {FRAME_LIMIT} bytes: cut it", frame.data.len()),
         )),
-        Some(Part::Frame(frame)) => Ok(Some(frame)),
+        Some(Part::Frame(frame)) => InputFrame::from_wire(frame).map(Some).map_err(ProtocolError::in_request),
         Some(Part::End(_)) => Ok(None),
         Some(Part::Failure(failure)) => Err(from_failure(failure)),
         Some(Part::Header(_)) => Err(misplaced("header")),

@@ -14,6 +14,7 @@ use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, servic
 use crate::embedded::{Embedded, EmbeddedConfig};
 use crate::report::Report;
 use crate::supervisor::{self, Role};
+use crate::trim;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(250);
@@ -54,9 +55,11 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
         format: args.format.clone(),
         output: args.output.clone(),
         inputs: args.inputs.clone(),
+        streams: Vec::new(),
         max_rejects: args.max_rejects,
     };
     let (plan, prepared, steps) = plan_for(&args.recipe, &text, &settings, args.memory, &args.output).await?;
+    trim::start(plan.memory.0);
     let started = Instant::now();
     let embedded = Embedded::start(EmbeddedConfig {
         output: args.output.clone(),
@@ -70,9 +73,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let result = match ended {
         Ok(Ended { key, interrupted, before, error }) => {
             let progress = embedded.gateway.get_job(&key).await.map_err(service_error)?;
-            let id = embedded.catalog.job_by_key(&key).await?.id;
-            let stages = embedded.catalog.progress(id).await?.stages;
-            let report = Report::new(&progress, &stages, started.elapsed().as_secs_f64(), plan.memory.0);
+            let report = Report::new(&progress, started.elapsed().as_secs_f64(), Some(plan.memory.0));
             if let Some(path) = &args.report {
                 let text = serde_json::to_string_pretty(&report)?;
                 std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
@@ -215,8 +216,8 @@ fn conclude(
             report.seconds,
             ByteSize(report.bytes_in),
             ByteSize(report.bytes_out),
-            ByteSize(report.peak_rss_bytes),
-            ByteSize(report.budget_bytes),
+            ByteSize(report.peak_rss_bytes.unwrap_or(0)),
+            ByteSize(report.budget_bytes.unwrap_or(0)),
         );
     }
     if report.rejected() > 0 {

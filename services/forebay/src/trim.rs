@@ -1,0 +1,47 @@
+//! Keeps the allocator from hoarding. jemalloc returns freed pages after a while; a busy job frees gigabytes a second,
+//! so that its pages on the way back would be a large and random part of resident memory. Over a threshold they go
+//! back at once: what is resident then follows the budget's ledger, however long the job is.
+
+use std::time::Duration;
+
+use forebay_budget::memory::resident;
+use tikv_jemalloc_ctl::{Access, AsName};
+
+/// How often resident memory is looked at. A look costs some ten microseconds.
+const TICK: Duration = Duration::from_millis(4);
+
+/// Pages that wait this long go back anyway, in milliseconds; as in `.cargo/config.toml`.
+const DECAY: isize = 500;
+
+/// Starts to watch the process, for its life. `budget` is in bytes.
+pub(crate) fn start(budget: u64) {
+    let percent: u64 = std::env::var("TRIM").ok().and_then(|t| t.parse().ok()).unwrap_or(55);
+    let (threshold, step) = (budget / 100 * percent, budget / 20);
+    let watch = move || {
+        let mut trigger = threshold;
+        loop {
+            let now = resident();
+            if now > trigger {
+                purge();
+                trigger = threshold.max(resident() + step);
+            } else {
+                trigger = threshold.max(trigger.min(now + step));
+            }
+            std::thread::sleep(TICK);
+        }
+    };
+    // Without it the job is only less thrifty.
+    drop(std::thread::Builder::new().name("trim".to_owned()).stack_size(64 << 10).spawn(watch));
+}
+
+/// Returns every page that no allocation uses. A decay of zero does that; then the usual one is set again.
+fn purge() {
+    let arenas: u32 = b"arenas.narenas\0"[..].name().read().unwrap_or_default();
+    for arena in 0..arenas {
+        let name = format!("arena.{arena}.dirty_decay_ms\0");
+        for decay in [0, DECAY] {
+            // An arena that is not in use yet has no pages to return.
+            let _unused = name.as_bytes().name().write(decay).is_err();
+        }
+    }
+}

@@ -1,0 +1,17 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forebay_api::Constraint;
+
+/// What one job's framing waits for now; shared with those who watch the job.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waits(Arc<Mutex<Option<Constraint>>>);
+
+impl Waits {
+    pub(crate) fn set(&self, constraint: Option<Constraint>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = constraint;
+    }
+
+    pub(crate) fn get(&self) -> Option<Constraint> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
