@@ -20,7 +20,7 @@ pub use layout::{
 pub use ordered::Ordered;
 pub use prepared::Prepared;
 pub use rules::Rules;
-pub use settings::{SETTINGS, Setting, Tuning};
+pub use settings::{SETTINGS, Setting, Tuning, duration};
 pub use shipped::{SHIPPED, shipped};
 pub use spec::{
     CsvSpec, FieldSpec, FieldType, FormatName, OnError, Protect, Recipe, RecordSpec, Scope, SourceSpec, SqlStep, Step,

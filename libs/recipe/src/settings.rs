@@ -121,7 +121,7 @@ fn size(value: &str, least: u64) -> Option<ByteSize> {
 }
 
 /// Reads `250ms`, `30s`, `5m` or `1h`.
-pub(crate) fn duration(value: &str) -> Option<Duration> {
+pub fn duration(value: &str) -> Option<Duration> {
     let split = value.find(|c: char| c.is_ascii_alphabetic())?;
     let number: u64 = value[..split].trim().parse().ok()?;
     match &value[split..] {

@@ -5,6 +5,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use forebay_types::ByteSize;
 
 use crate::commands;
+use crate::commands::server::ServerArgs;
+use crate::serve::{self, Settings};
 
 /// Exit status of a command that failed.
 pub(crate) const FAILED: u8 = 1;
@@ -28,6 +30,14 @@ enum Command {
     /// Run a recipe over files, to its end; run again with the same key, it resumes
     #[command(after_help = settings_help())]
     Run(RunArgs),
+    /// Run one service, or all of them in one process
+    Serve(ServeArgs),
+    /// Send files to a gateway, as a job; submitted again with the same key, it goes on where it stopped
+    Submit(SubmitArgs),
+    /// Show how a job goes, until its end
+    Watch(WatchArgs),
+    /// End a job; what was committed stays
+    Cancel(CancelArgs),
     /// List, show or check recipes
     Recipes {
         #[command(subcommand)]
@@ -35,7 +45,7 @@ enum Command {
     },
     /// Show who may hold how much memory, at worst, and refuse what can't fit
     Plan(PlanArgs),
-    /// List the jobs of an output
+    /// List the jobs of an output, or of a gateway
     Jobs(JobsArgs),
     /// Show a job's rejected records, or send them through again
     Rejects(RejectsArgs),
@@ -80,6 +90,97 @@ pub(crate) struct RunArgs {
     /// Fail the job when more records than this are rejected
     #[arg(long)]
     pub(crate) max_rejects: Option<u64>,
+}
+
+/// `forebay serve`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Which service
+    #[arg(value_enum, default_value_t = Service::All)]
+    pub(crate) service: Service,
+    /// Settings in a file; infra/forebay.yaml lists all of them
+    #[arg(long, env = "FOREBAY_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// A service that a process can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Service {
+    /// All services in one process.
+    All,
+    /// The door for clients.
+    Gateway,
+    /// Keys to columns.
+    Enrichment,
+    /// Workers.
+    Transform,
+    /// The writer of tables.
+    Storage,
+}
+
+/// `forebay submit`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// A shipped recipe's name, or the path of a recipe file
+    pub(crate) recipe: String,
+    /// Files, or - for standard input; or s3://bucket/key, which the gateway reads itself if it may
+    #[arg(required = true)]
+    pub(crate) inputs: Vec<String>,
+    /// Prefix for the tables, below the gateway's store
+    #[arg(long, short, value_name = "TABLE-PREFIX", env = "FOREBAY_OUTPUT")]
+    pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Change a setting of the recipe or the job
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Input format; by default it is recognised by content
+    #[arg(long, default_value = "auto", value_parser = ["auto", "ndjson", "json", "csv", "parquet", "arrow"])]
+    pub(crate) format: String,
+    /// Idempotency key (default: derived from recipe, settings and files)
+    #[arg(long)]
+    pub(crate) job: Option<String>,
+    /// Wait for the job's end, and show how it goes
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
+    pub(crate) progress: ProgressKind,
+    /// With --wait: write a JSON report to this file at the end
+    #[arg(long, requires = "wait")]
+    pub(crate) report: Option<PathBuf>,
+    /// Fail the job when more records than this are rejected
+    #[arg(long)]
+    pub(crate) max_rejects: Option<u64>,
+}
+
+/// `forebay watch`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The job's key
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Without --server: output that the job writes to
+    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
+    pub(crate) output: String,
+    /// Lines of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `forebay cancel`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// The job's key
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Without --server: output that the job writes to
+    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
+    pub(crate) output: String,
 }
 
 /// How progress is shown.
@@ -133,9 +234,11 @@ pub(crate) struct PlanArgs {
 /// `forebay jobs`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct JobsArgs {
-    /// Output that the jobs write to
+    /// Without --server: output that the jobs write to
     #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
     pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     /// Most jobs to show
     #[arg(long, short = 'n', default_value_t = 20)]
     pub(crate) limit: u32,
@@ -149,9 +252,11 @@ pub(crate) struct JobsArgs {
 pub(crate) struct RejectsArgs {
     /// The job's key
     pub(crate) job: String,
-    /// Output that the job writes to
+    /// Without --server: output that the job writes to
     #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
     pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -159,7 +264,7 @@ pub(crate) struct RejectsArgs {
     #[arg(long, conflicts_with = "json")]
     pub(crate) raw: bool,
     /// Send the job's rejects through again, as a job of their own
-    #[arg(long)]
+    #[arg(long, conflicts_with = "server")]
     pub(crate) replay: bool,
     /// With --replay: mended records to take instead
     #[arg(long, requires = "replay", value_name = "FILE")]
@@ -228,6 +333,10 @@ pub fn main() -> ExitCode {
         .init();
     let result = match cli.command {
         Command::Run(args) => commands::run::start(args),
+        Command::Serve(args) => serve::start(args),
+        Command::Submit(args) => commands::submit::run(&args),
+        Command::Watch(args) => commands::watch::run(&args),
+        Command::Cancel(args) => commands::watch::cancel(&args),
         Command::Recipes { command } => commands::recipes::run(&command),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Jobs(args) => commands::jobs::run(&args),

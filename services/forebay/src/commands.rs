@@ -8,7 +8,10 @@ pub(crate) mod recipes;
 pub(crate) mod rejects;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod server;
+pub(crate) mod submit;
 pub(crate) mod tables;
+pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 

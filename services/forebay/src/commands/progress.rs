@@ -1,9 +1,9 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use forebay_api::JobProgress;
+use forebay_api::{Constraint, JobProgress};
 use forebay_budget::{Budget, Pressure};
-use forebay_types::ByteSize;
+use forebay_types::{ByteSize, ChunkState};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -11,6 +11,24 @@ use crate::cli::ProgressKind;
 
 /// Time between two lines where there is no terminal.
 const LINE: Duration = Duration::from_secs(2);
+
+/// What is known of a job's process, if it is this one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here<'a> {
+    pub(crate) budget: &'a Budget,
+    /// Chunks in work.
+    pub(crate) at_work: usize,
+}
+
+impl Here<'_> {
+    fn pressure(&self) -> &'static str {
+        match self.budget.pressure() {
+            Pressure::Normal => "normal",
+            Pressure::High => "high",
+            Pressure::Critical => "critical",
+        }
+    }
+}
 
 /// Shows how a job goes.
 pub(crate) struct Progress {
@@ -38,7 +56,7 @@ impl Progress {
         Self { kind, bar, started: Instant::now(), line: None, first: None }
     }
 
-    pub(crate) fn update(&mut self, progress: &JobProgress, budget: &Budget, at_work: usize) {
+    pub(crate) fn update(&mut self, progress: &JobProgress, here: Option<Here<'_>>) {
         let rows: u64 = progress.rows_out.iter().map(|table| table.rows).sum();
         let (first_rows, first_bytes) = *self.first.get_or_insert((rows, progress.bytes_in));
         let seconds = self.started.elapsed().as_secs_f64().max(0.001);
@@ -49,40 +67,38 @@ impl Progress {
             .filter(|_| bytes_per_second > 0.0)
             .map(|total| Duration::from_secs_f64(total.saturating_sub(progress.bytes_in) as f64 / bytes_per_second));
         let rejects: u64 = progress.rejects.values().sum();
-        let pressure = match budget.pressure() {
-            Pressure::Normal => "normal",
-            Pressure::High => "high",
-            Pressure::Critical => "critical",
-        };
+        let speed = Speed { rows: rows_per_second, bytes: bytes_per_second, eta };
         let due = self.line.is_none_or(|last| last.elapsed() >= LINE);
         match self.kind {
             ProgressKind::Auto => {
                 let Some(bar) = &self.bar else { return };
                 bar.set_length(progress.bytes_total.unwrap_or(progress.bytes_in));
                 bar.set_position(progress.bytes_in);
-                bar.set_message(describe(rows_per_second, bytes_per_second, eta, budget, at_work, rejects, pressure));
+                bar.set_message(describe(&speed, rejects, progress, here));
             }
             ProgressKind::Plain if due => {
                 let percent = progress.bytes_total.filter(|total| *total > 0);
                 let percent =
                     percent.map_or(String::new(), |total| format!("{:>3}%  ", progress.bytes_in * 100 / total));
-                let line = describe(rows_per_second, bytes_per_second, eta, budget, at_work, rejects, pressure);
-                eprintln!("{percent}{line}");
+                eprintln!("{percent}{}", describe(&speed, rejects, progress, here));
                 self.line = Some(Instant::now());
             }
             ProgressKind::Json if due => {
-                eprintln!(
-                    "{}",
-                    json!({
-                        "job": progress.summary.job, "state": progress.summary.state.as_str(),
-                        "records_in": progress.records_in, "rows": rows, "rejects": rejects,
-                        "bytes_in": progress.bytes_in, "bytes_total": progress.bytes_total,
-                        "bytes_out": progress.bytes_out, "rows_per_second": rows_per_second,
-                        "bytes_per_second": bytes_per_second, "eta_seconds": eta.map(|eta| eta.as_secs_f64()),
-                        "budget_bytes": budget.limit(), "budget_used": budget.used(), "pressure": pressure,
-                        "in_flight": at_work, "chunks": progress.chunks,
-                    })
-                );
+                let mut line = json!({
+                    "job": progress.summary.job, "state": progress.summary.state.as_str(),
+                    "records_in": progress.records_in, "rows": rows, "rejects": rejects,
+                    "bytes_in": progress.bytes_in, "bytes_total": progress.bytes_total,
+                    "bytes_out": progress.bytes_out, "rows_per_second": rows_per_second,
+                    "bytes_per_second": bytes_per_second, "eta_seconds": eta.map(|eta| eta.as_secs_f64()),
+                    "chunks": progress.chunks, "waiting_for": progress.constraint.map(Constraint::as_str),
+                });
+                if let (Some(here), Some(line)) = (here, line.as_object_mut()) {
+                    line.insert("budget_bytes".to_owned(), here.budget.limit().into());
+                    line.insert("budget_used".to_owned(), here.budget.used().into());
+                    line.insert("pressure".to_owned(), here.pressure().into());
+                    line.insert("in_flight".to_owned(), here.at_work.into());
+                }
+                eprintln!("{line}");
                 self.line = Some(Instant::now());
             }
             ProgressKind::Plain | ProgressKind::Json | ProgressKind::None => {}
@@ -96,21 +112,30 @@ impl Progress {
     }
 }
 
-fn describe(
+/// How fast a job goes.
+struct Speed {
     rows: f64,
     bytes: f64,
     eta: Option<Duration>,
-    budget: &Budget,
-    at_work: usize,
-    rejects: u64,
-    pressure: &str,
-) -> String {
-    let eta = eta.map_or(String::new(), |eta| format!("  eta {}s", eta.as_secs()));
-    let pressure = if pressure == "normal" { String::new() } else { format!(" ({pressure})") };
-    format!(
-        "{rows:.0} rows/s  {}/s  budget {} of {}{pressure}  {at_work} in work  {rejects} rejects{eta}",
-        ByteSize(bytes as u64),
-        ByteSize(budget.used()),
-        ByteSize(budget.limit()),
-    )
+}
+
+fn describe(speed: &Speed, rejects: u64, progress: &JobProgress, here: Option<Here<'_>>) -> String {
+    let eta = speed.eta.map_or(String::new(), |eta| format!("  eta {}s", eta.as_secs()));
+    let place = match here {
+        Some(here) => {
+            let pressure = match here.pressure() {
+                "normal" => String::new(),
+                pressure => format!(" ({pressure})"),
+            };
+            let (used, limit) = (ByteSize(here.budget.used()), ByteSize(here.budget.limit()));
+            format!("  budget {used} of {limit}{pressure}  {} in work", here.at_work)
+        }
+        None => {
+            let waiting = progress.chunks.get(ChunkState::Staged.as_str()).copied().unwrap_or(0);
+            let constraint =
+                progress.constraint.map_or(String::new(), |constraint| format!("  limited by {}", constraint.as_str()));
+            format!("  {waiting} chunks waiting{constraint}")
+        }
+    };
+    format!("{:.0} rows/s  {}/s{place}  {rejects} rejects{eta}", speed.rows, ByteSize(speed.bytes as u64))
 }

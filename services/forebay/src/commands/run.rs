@@ -9,7 +9,7 @@ use futures::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{FAILED, REJECTS, RunArgs};
-use crate::commands::progress::Progress;
+use crate::commands::progress::{Here, Progress};
 use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, service_error};
 use crate::embedded::{Embedded, EmbeddedConfig};
 use crate::report::Report;
@@ -160,7 +160,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
             _ = hangup.recv() => break,
         }
         if let Some(latest) = &latest {
-            progress.update(latest, &embedded.budget, embedded.at_work());
+            progress.update(latest, Some(Here { budget: &embedded.budget, at_work: embedded.at_work() }));
         }
     }
     progress.finish();
