@@ -7,7 +7,7 @@ use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig};
 use forebay_lake::{STAGING_FOLDER, STATE_FOLDER};
-use forebay_objects::Place;
+use forebay_objects::{Place, Writers};
 use forebay_queue::{JobQueue, SqliteQueue, WorkHandler};
 use forebay_recipe::Prepared;
 use forebay_steps::Steps;
@@ -143,6 +143,7 @@ impl Embedded {
                 chunk_bytes: config.plan.chunk_bytes,
                 backlog: config.plan.in_flight as u64 * 4,
                 staging_folder: STAGING_FOLDER.to_owned(),
+                writers: Writers::One,
             },
             Arc::clone(&changed),
             stop.clone(),

@@ -13,7 +13,7 @@ use forebay_api::{
 use forebay_budget::{Budget, Pool};
 use forebay_catalog::{Catalog, Job, JobProgressRow};
 use forebay_lake::{LakeError, TableReader, rejects_place};
-use forebay_objects::{Place, Staging, StoreError};
+use forebay_objects::{Place, Staging, StoreError, Writers};
 use forebay_types::{JobId, JobState};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{Notify, mpsc};
@@ -36,6 +36,8 @@ pub struct GatewayConfig {
     pub backlog: u64,
     /// Folder of staged chunks below an output.
     pub staging_folder: String,
+    /// Who commits to the tables of its jobs.
+    pub writers: Writers,
 }
 
 /// The gateway, in this process.
@@ -73,7 +75,7 @@ impl Gateway {
         frames: BoxStream<Result<Bytes, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, Failure> {
         let streamed = request.inputs.is_empty();
-        let job::Opened { opened, prepared, output } = job::open(&self.catalog, &request).await?;
+        let job::Opened { opened, prepared, output } = job::open(&self.catalog, self.config.writers, &request).await?;
         let job = opened.job;
         let ended = (job.state != JobState::Running).then_some(job.state);
         let durable_bytes =
