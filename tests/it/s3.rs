@@ -1,102 +1,62 @@
-use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use s3s::S3Result;
-use s3s::access::{S3Access, S3AccessContext};
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
+use forebay_testing::faults::{Fault, FaultProxy, Kind};
+use forebay_testing::s3::{S3Server, files_below};
 
 use crate::garbage::{bounded, hex};
 use crate::support::{CLINICAL, Outcome, Scratch, claims, patients, rows_of};
 
-/// What was asked of the store: names of operations and paths, in order.
-type Log = Arc<Mutex<Vec<(String, String)>>>;
-
-/// Writes down every request; lets in who has the key.
-struct Recorder(Log);
-
-impl S3Access for Recorder {
-    fn check<'this, 'cx, 'inner, 'future>(
-        &'this self,
-        cx: &'cx mut S3AccessContext<'inner>,
-    ) -> Pin<Box<dyn Future<Output = S3Result<()>> + Send + 'future>>
-    where
-        'this: 'future,
-        'cx: 'future,
-        'inner: 'future,
-        Self: 'future,
-    {
-        self.0.lock().unwrap().push((cx.s3_op().name().to_owned(), cx.uri().path().to_owned()));
-        let known = cx.credentials().is_some();
-        Box::pin(async move { if known { Ok(()) } else { Err(s3s::s3_error!(AccessDenied)) } })
-    }
-}
-
-/// A store in this process, over a folder of the scratch.
+/// A store in this process, with what a client of it needs.
 struct Store {
     scratch: Scratch,
-    endpoint: String,
-    log: Log,
-    /// Ends the server when it is dropped.
-    _runtime: tokio::runtime::Runtime,
+    server: S3Server,
+    /// Faults before the store, for a client that goes through it.
+    proxy: FaultProxy,
 }
 
 impl Store {
     fn start() -> Self {
-        let scratch = Scratch::new();
-        let root = scratch.path("store");
-        std::fs::create_dir_all(root.join("bucket/in")).unwrap();
-        let log = Log::default();
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(&root).unwrap());
-        builder.set_auth(SimpleAuth::from_single("key", "secret"));
-        builder.set_access(Recorder(Arc::clone(&log)));
-        let service = builder.build();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        runtime.spawn(async move {
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    // A client that hangs up is no error of the server's.
-                    drop(server.serve_connection(TokioIo::new(socket), service).await);
-                });
-            }
-        });
-        Self { scratch, endpoint, log, _runtime: runtime }
+        let server = S3Server::start();
+        let proxy = FaultProxy::start(server.endpoint());
+        Self { scratch: Scratch::new(), server, proxy }
     }
 
     fn bucket(&self) -> PathBuf {
-        self.scratch.path("store/bucket")
+        self.server.bucket()
     }
 
     fn put(&self, key: &str, bytes: impl AsRef<[u8]>) {
-        std::fs::write(self.bucket().join(key), bytes).unwrap();
+        self.server.put(key, bytes);
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    fn at(&self, endpoint: &str, args: &[&str]) -> Command {
         let mut command = self.scratch.command(args);
-        command
-            .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_ACCESS_KEY_ID", "key")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .env("AWS_REGION", "us-east-1")
-            .env("XDG_STATE_HOME", self.scratch.path("state"));
+        command.envs(S3Server::variables(endpoint)).env("XDG_STATE_HOME", self.scratch.path("state"));
         if args.first() == Some(&"run") {
             command.args(["--report", "report.json", "--progress", "none"]);
         }
         command
     }
 
+    fn command(&self, args: &[&str]) -> Command {
+        self.at(self.server.endpoint(), args)
+    }
+
+    /// A command that reaches the store through its faults, and waits two seconds for an answer.
+    fn command_through_faults(&self, args: &[&str]) -> Command {
+        let mut command = self.at(&self.proxy.endpoint(), args);
+        command.env("AWS_TIMEOUT", "2s");
+        command
+    }
+
     fn forebay(&self, args: &[&str]) -> Outcome {
         self.scratch.finish(bounded(&mut self.command(args)))
+    }
+
+    fn through_faults(&self, args: &[&str]) -> Outcome {
+        self.scratch.finish(bounded(&mut self.command_through_faults(args)))
     }
 
     /// Rows of a table in the bucket, read from the folder behind it.
@@ -106,25 +66,29 @@ impl Store {
 
     /// How often an operation was asked for.
     fn count(&self, operation: &str) -> usize {
-        self.log.lock().unwrap().iter().filter(|(name, _)| name == operation).count()
+        self.server.count(operation)
     }
 
-    /// Objects of the bucket below a folder that are files of tables or staging, and uploads that were not ended.
+    /// Files of the bucket below a folder that are in staging, or left from looking what the store can do, and
+    /// uploads that were not ended.
     fn left_over(&self, output: &str) -> Vec<PathBuf> {
-        let mut left = files(&self.bucket().join(output).join("_forebay/staging"));
-        left.extend(
-            files(&self.scratch.path("store"))
-                .into_iter()
-                .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".upload")),
-        );
+        let mut left = files_below(&self.bucket().join(output).join("_forebay"));
+        left.retain(|file| !file.starts_with(self.bucket().join(output).join("_forebay/rejects")));
+        left.extend(self.server.upload_files());
         left
     }
-}
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    /// Asserts that an output holds what a folder does, and nothing else.
+    fn same_as(&self, local: &str, output: &str) {
+        for table in CLINICAL {
+            assert_eq!(self.rows(output, table), self.scratch.rows(local, table), "{table}");
+            let folder = self.bucket().join(output).join(table);
+            let there = files_below(&folder).len() - files_below(&folder.join("_delta_log")).len();
+            let visible = crate::support::files_of(&folder.display().to_string()).len();
+            assert_eq!(there, visible, "files of {table} that its log does not name");
+        }
+        assert_eq!(self.left_over(output), Vec::<PathBuf>::new());
+    }
 }
 
 #[test]
@@ -189,14 +153,7 @@ fn a_bucket_gives_and_takes_what_a_folder_does() {
 #[test]
 fn large_files_go_up_in_parts_and_rejects_go_with_them() {
     let store = Store::start();
-    let mut text: String = (0..16_000)
-        .map(|n| {
-            let note: String = (0..24).map(|part| hex(n * 24 + part)).collect();
-            format!(
-                "{{\"patient_id\":\"P{n:06}\",\"encounters\":[{{\"encounter_id\":\"E{n}\",\"observations\":[{{\"observation_id\":\"O{n}\",\"note\":\"{note}\"}}]}}]}}\n"
-            )
-        })
-        .collect();
+    let mut text = large(16_000);
     text.push_str("{\"patient_id\":7}\n");
     store.put("in/p.ndjson", text);
     let outcome = store.forebay(&[
@@ -251,7 +208,7 @@ fn a_job_into_a_bucket_that_is_killed_goes_on() {
     for table in CLINICAL {
         assert_eq!(store.rows("out", table), store.scratch.rows("local", table), "{table}");
     }
-    assert_eq!(files(&store.bucket().join("out/_forebay/staging")), Vec::<PathBuf>::new());
+    assert_eq!(store.left_over("out"), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -310,4 +267,135 @@ fn what_is_wrong_with_a_bucket_is_said_in_bounded_time() {
             }
         }
     });
+}
+
+/// Patients with notes that do not compress, so that every file of observations goes up in parts.
+fn large(count: u64) -> String {
+    (0..count)
+        .map(|n| {
+            let note: String = (0..24).map(|part| hex(n * 24 + part)).collect();
+            format!(
+                "{{\"patient_id\":\"P{n:06}\",\"encounters\":[{{\"encounter_id\":\"E{n}\",\"observations\":[{{\"observation_id\":\"O{n}\",\"note\":\"{note}\"}}]}}]}}\n"
+            )
+        })
+        .collect()
+}
+
+/// Files close when the job ends, and not because a machine is slow.
+const LATE: &str = "commit.interval=10m";
+
+/// A run of the clinical recipe from a local file to the bucket, with more settings.
+fn run<'a>(input: &'a str, settings: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["run", "clinical", input, "--output", "s3://bucket/out", "--set", "protect=off"];
+    settings.iter().for_each(|setting| args.extend(["--set", setting]));
+    args
+}
+
+#[test]
+fn a_third_of_bad_answers_costs_only_time() {
+    let store = Store::start();
+    let local = store.scratch.write("p.ndjson", patients(1_500));
+    store.scratch.forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"]).expect(0);
+    let seed = 20_261_121;
+    println!("seed {seed}");
+    store.proxy.often(seed, 30, &[Fault::INTERNAL, Fault::SLOW_DOWN, Fault::CutBefore, Fault::CutAfter]);
+    let settings = ["chunk.rows=2000", "commit.interval=200ms"];
+    store.through_faults(&run(&local, &settings)).expect(0).conserved();
+    let met = store.proxy.met();
+    println!("{} faults", met.len());
+    assert!(met.len() > 20, "{met:?}");
+    store.same_as("local", "out");
+}
+
+#[test]
+fn answers_that_are_lost_lose_and_double_nothing() {
+    let store = Store::start();
+    let local = store.scratch.write("p.ndjson", large(9_000));
+    store.scratch.forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"]).expect(0);
+    for fault in [Fault::CutAfter, Fault::HangAfter] {
+        store.proxy.once(Kind::Create, "patients/_delta_log/00000000000000000000.json", 1, fault);
+        store.proxy.once(Kind::Create, "observations/_delta_log/00000000000000000001.json", 1, fault);
+        store.proxy.once(Kind::Complete, "observations", 1, fault);
+        store.proxy.once(Kind::Part, "observations", 2, fault);
+        let before = store.proxy.met().len();
+        store.through_faults(&run(&local, &[LATE])).expect(0).conserved();
+        assert_eq!(store.proxy.met().len() - before, 4, "{:?}", store.proxy.met());
+        store.same_as("local", "out");
+        // Another output, as good as new.
+        std::fs::remove_dir_all(store.bucket().join("out")).unwrap();
+        std::fs::remove_dir_all(store.scratch.path("state")).unwrap();
+    }
+}
+
+#[test]
+fn a_store_that_hangs_is_given_up_in_time_and_asked_again() {
+    let store = Store::start();
+    let local = store.scratch.write("p.ndjson", patients(1_500));
+    store.scratch.forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"]).expect(0);
+    store.proxy.once(Kind::Put, "patients/part-", 1, Fault::Hang);
+    store.proxy.once(Kind::Create, "encounters/_delta_log/00000000000000000001.json", 1, Fault::Hang);
+    store.proxy.once(Kind::List, "_delta_log", 3, Fault::Hang);
+    let started = Instant::now();
+    store.through_faults(&run(&local, &[])).expect(0).conserved();
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert_eq!(store.proxy.met().len(), 3);
+    store.same_as("local", "out");
+}
+
+fn kill(mut child: Child) {
+    // Its worker dies with it.
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_upload_that_was_cut_off_by_a_kill_is_given_up_by_the_next_start() {
+    let store = Store::start();
+    let local = store.scratch.write("p.ndjson", large(9_000));
+    store.scratch.forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"]).expect(0);
+    // In the middle, at the end, and where the store has begun an upload that the writer never heard of.
+    let moments = [(Kind::Part, Fault::Hang), (Kind::Complete, Fault::Hang), (Kind::Begin, Fault::HangAfter)];
+    for (kills, (kind, fault)) in (1..).zip(moments) {
+        store.proxy.once(kind, "observations", 1, fault);
+        let mut command = store.command_through_faults(&run(&local, &[LATE]));
+        let child = command.env("AWS_TIMEOUT", "60s").spawn().unwrap();
+        assert!(store.proxy.wait_met(kills, Duration::from_secs(30)), "{kind:?}");
+        kill(child);
+        assert!(!store.server.uploads().is_empty(), "{kind:?}");
+    }
+    store.through_faults(&run(&local, &[LATE])).expect(0);
+    store.same_as("local", "out");
+    assert_eq!(store.server.uploads(), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_store_forbids_fails_at_once_and_says_so() {
+    let store = Store::start();
+    let local = store.scratch.write("p.ndjson", patients(50));
+    for (kind, path, status, code, says) in [
+        (Kind::Create, "probe", 403, "AccessDenied", "access is denied"),
+        (Kind::Put, "patients/part-", 403, "AccessDenied", "access is denied"),
+        (Kind::Put, "patients/part-", 400, "ExpiredToken", "new credentials"),
+    ] {
+        let before = store.proxy.met().len();
+        store.proxy.once(kind, path, 1, Fault::Answer(status, code));
+        let outcome = store.through_faults(&run(&local, &[]));
+        assert!(outcome.expect(1).stderr.contains(says), "{}", outcome.stderr);
+        assert_eq!(store.proxy.met().len() - before, 1);
+    }
+    // With the right back, the same command goes on.
+    store.through_faults(&run(&local, &[])).expect(0).conserved();
+    assert_eq!(store.rows("out", "patients").len(), 50);
+}
+
+#[test]
+fn a_store_without_conditional_puts_is_for_one_process_which_says_so() {
+    let store = Store::start();
+    store.server.ignore_conditions();
+    let local = store.scratch.write("p.ndjson", patients(500));
+    store.scratch.forebay(&["run", "clinical", &local, "--output", "local", "--set", "protect=off"]).expect(0);
+    let outcome = store.forebay(&run(&local, &["commit.interval=100ms"]));
+    outcome.expect(0).conserved();
+    assert!(outcome.stderr.contains("ignores If-None-Match"), "{}", outcome.stderr);
+    store.same_as("local", "out");
 }

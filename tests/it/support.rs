@@ -166,7 +166,7 @@ pub(crate) fn rows_of(uri: &str) -> Vec<String> {
     rows
 }
 
-fn files_of(uri: &str) -> Vec<String> {
+pub(crate) fn files_of(uri: &str) -> Vec<String> {
     runtime().block_on(async {
         let reader = TableReader::open(Place::open(uri).unwrap()).await.unwrap();
         reader.files().iter().map(|(file, _)| file.clone()).collect()

@@ -18,6 +18,7 @@ mod groups;
 mod jobs;
 mod migration;
 mod model;
+mod orphans;
 mod outbox;
 mod progress;
 mod recovery;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Schema, SchemaRef};
 use delta_kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use delta_kernel::snapshot::{Snapshot, SnapshotRef};
+use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitData, TransactionError};
 use deltalake_core::kernel::{Action, Add, StructType, Transaction};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use forebay_objects::Place;
+use forebay_objects::{Place, backoff};
 use serde_json::Value;
 
 use crate::LakeError;
@@ -18,7 +19,13 @@ use crate::LakeError;
 const CHECKPOINT_EVERY: u64 = 50;
 
 /// Tries at a version that other writers take first.
-const TRIES: usize = 100;
+const TRIES: u32 = 100;
+
+/// The wait between them grows no longer than after this many.
+const LONGEST_WAIT: u32 = 4;
+
+/// Tries of which nobody knows how they ended.
+const UNKNOWN: u32 = 4;
 
 /// The Delta log of one table.
 ///
@@ -50,15 +57,26 @@ impl DeltaLog {
             &StorageConfig::default(),
         );
         let mut log = Self { place, store, snapshot: None };
-        let exists = log.store.is_delta_table_location().await.map_err(|error| log.fail(error))?;
-        if exists {
+        if log.exists().await? {
             log.refresh().await?;
         }
         Ok(log)
     }
 
+    async fn exists(&self) -> Result<bool, LakeError> {
+        self.store.is_delta_table_location().await.map_err(|error| self.sort(error))
+    }
+
     fn fail(&self, error: impl std::fmt::Display) -> LakeError {
         LakeError::Log { table: self.place.display(), message: error.to_string() }
+    }
+
+    /// Tells failures of the store, which may pass, from others.
+    fn sort(&self, error: DeltaTableError) -> LakeError {
+        match error {
+            DeltaTableError::ObjectStore { source } => self.place.error(&source).into(),
+            error => self.fail(error),
+        }
     }
 
     /// Runs a task of the kernel, which blocks, off the async threads.
@@ -67,6 +85,7 @@ impl DeltaLog {
         task: impl FnOnce() -> delta_kernel::DeltaResult<T> + Send + 'static,
     ) -> Result<T, LakeError> {
         match tokio::task::spawn_blocking(task).await {
+            Ok(Err(delta_kernel::Error::ObjectStore(error))) => Err(self.place.error(&error).into()),
             Ok(result) => result.map_err(|error| self.fail(error)),
             Err(error) => Err(self.fail(error)),
         }
@@ -107,7 +126,10 @@ impl DeltaLog {
     /// Makes the table if it is not there, and checks that rows of a schema can be appended if it is: every column
     /// must be in the table, with the same type. Columns that only the table has are null in the new rows.
     pub async fn ensure(&mut self, schema: &SchemaRef) -> Result<(), LakeError> {
-        let Some(known) = self.schema()? else { return self.create(schema).await };
+        if self.snapshot.is_none() {
+            self.create(schema).await?;
+        }
+        let Some(known) = self.schema()? else { return Err(LakeError::NoTable(self.place.display())) };
         for field in schema.fields() {
             let mismatch = |message| Err(LakeError::SchemaMismatch { table: self.place.display(), message });
             match known.field_with_name(field.name()) {
@@ -136,12 +158,27 @@ impl DeltaLog {
 
     async fn create(&mut self, schema: &SchemaRef) -> Result<(), LakeError> {
         let columns: StructType = schema.as_ref().try_into_kernel().map_err(|error| self.fail(error))?;
-        CreateBuilder::new()
-            .with_log_store(Arc::clone(&self.store))
-            .with_columns(columns.fields().cloned())
-            .with_save_mode(SaveMode::Ignore)
-            .await
-            .map_err(|error| self.fail(error))?;
+        for attempt in 1..=UNKNOWN {
+            let created = CreateBuilder::new()
+                .with_log_store(Arc::clone(&self.store))
+                .with_columns(columns.fields().cloned())
+                .with_save_mode(SaveMode::Ignore)
+                .await;
+            let Err(error) = created.map_err(|error| self.sort(error)) else { break };
+            // The table may be there all the same: made by another writer at the same moment, or by us, and the answer
+            // was lost. Whether its columns fit is looked at either way.
+            let lasts = matches!(&error, LakeError::Store(error) if !error.is_transient());
+            if lasts {
+                return Err(error);
+            }
+            if self.exists().await? {
+                break;
+            }
+            if attempt == UNKNOWN {
+                return Err(error);
+            }
+            tokio::time::sleep(backoff(attempt)).await;
+        }
         self.refresh().await
     }
 
@@ -153,6 +190,8 @@ impl DeltaLog {
         version: i64,
         adds: &[String],
     ) -> Result<Publication, LakeError> {
+        let mut unknown = 0;
+        let mut behind = 0;
         for _ in 0..TRIES {
             self.refresh().await?;
             let Some(snapshot) = self.snapshot.clone() else { return Err(LakeError::NoTable(self.place.display())) };
@@ -169,9 +208,22 @@ impl DeltaLog {
                     self.checkpoint(next).await;
                     return Ok(Publication::Published(next));
                 }
-                // Another writer was first, or our own try came through and its answer was lost: look again.
-                Err(TransactionError::VersionAlreadyExists(_)) => {}
-                Err(TransactionError::ObjectStore { source }) => return Err(self.place.error(&source).into()),
+                // Another writer was first; or our own try came through, its answer was lost, and the store's client
+                // met it when it tried again; or two tries got into each other's way and neither came through.
+                // The next look tells: by our count, by a newer version, or by none.
+                Err(TransactionError::VersionAlreadyExists(_)) => {
+                    behind = (behind + 1).min(LONGEST_WAIT);
+                    tokio::time::sleep(backoff(behind)).await;
+                }
+                // No answer: it may have come through, and the same look tells.
+                Err(TransactionError::ObjectStore { source }) => {
+                    let error = self.place.error(&source);
+                    unknown += 1;
+                    if !error.is_transient() || unknown == UNKNOWN {
+                        return Err(error.into());
+                    }
+                    tokio::time::sleep(backoff(unknown)).await;
+                }
                 Err(error) => return Err(self.fail(error)),
             }
         }

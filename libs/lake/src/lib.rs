@@ -15,6 +15,9 @@ mod stats;
 mod tables;
 mod upload;
 
+#[cfg(test)]
+mod tests;
+
 pub use delta::{DeltaLog, Publication};
 pub use encoding::Encoding;
 pub use error::LakeError;

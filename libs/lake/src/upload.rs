@@ -22,14 +22,27 @@ impl Upload {
     }
 
     /// Takes bytes over, and waits while the store is slower than they come.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.buffer.extend_from_slice(bytes);
-        while self.buffer.len() >= self.part_bytes {
-            let rest = self.buffer.split_off(self.part_bytes);
-            let part = std::mem::replace(&mut self.buffer, rest);
-            self.send(part.into()).await?;
+    pub(crate) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(self.part_bytes - self.buffer.len()));
+            self.take(now);
+            bytes = rest;
+            if self.buffer.len() == self.part_bytes {
+                let part = std::mem::take(&mut self.buffer);
+                self.send(part.into()).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Adds bytes to the part that fills. It grows as vectors do, but never beyond a part.
+    fn take(&mut self, bytes: &[u8]) {
+        let needed = self.buffer.len() + bytes.len();
+        if needed > self.buffer.capacity() {
+            let room = needed.max(2 * self.buffer.capacity()).min(self.part_bytes);
+            self.buffer.reserve_exact(room - self.buffer.len());
+        }
+        self.buffer.extend_from_slice(bytes);
     }
 
     async fn send(&mut self, part: Bytes) -> Result<(), StoreError> {
@@ -60,8 +73,8 @@ impl Upload {
     /// Makes the object visible, whole, and safe from a power cut.
     pub(crate) async fn finish(&mut self) -> Result<u64, StoreError> {
         let last = std::mem::take(&mut self.buffer);
-        let path = Path::from(self.name.as_str());
         if self.multipart.is_none() {
+            let path = Path::from(self.name.as_str());
             self.sent = last.len() as u64;
             self.place.store().put(&path, PutPayload::from(last)).await.map_err(|error| self.place.error(&error))?;
         } else {
@@ -69,23 +82,32 @@ impl Upload {
                 self.send(last.into()).await?;
             }
             self.wait().await?;
-            if let Some(multipart) = &mut self.multipart
-                && let Err(error) = multipart.complete().await
-            {
-                // The answer may have been lost although the store did it.
-                match self.place.store().head(&path).await {
-                    Ok(head) if head.size == self.sent => {}
-                    _ => return Err(self.place.error(&error)),
-                }
-            }
-            self.multipart = None;
+            self.complete().await?;
         }
         self.place.sync(&self.name).await?;
         Ok(self.sent)
     }
 
+    async fn complete(&mut self) -> Result<(), StoreError> {
+        let Some(multipart) = &mut self.multipart else { return Ok(()) };
+        if let Err(error) = multipart.complete().await {
+            let error = self.place.error(&error);
+            // The answer may have been lost although the store did it, and the client that asked again was told that
+            // there is no such upload. An object of this size is ours: nobody else uses the name, and an upload is
+            // completed with all its parts or not at all.
+            match self.place.store().head(&Path::from(self.name.as_str())).await {
+                Ok(head) if head.size == self.sent => {
+                    tracing::info!(object = %self.name, %error, "an upload was completed although its answer was lost");
+                }
+                Ok(_) | Err(_) => return Err(error),
+            }
+        }
+        self.multipart = None;
+        Ok(())
+    }
+
     /// Gives the object up and takes back what was sent. Its own failure is only logged: the caller has a better
-    /// error to show, and recovery deletes what is left.
+    /// error to show, and [`Place::clear`] deletes what is left.
     pub(crate) async fn abort(&mut self) {
         if let Some(task) = self.in_flight.take() {
             // Whether the part got there does not matter any more.
@@ -96,5 +118,73 @@ impl Upload {
         {
             tracing::warn!(object = %self.name, %error, "failed to abort an upload");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use forebay_testing::faults::{Fault, FaultProxy, Kind};
+    use forebay_testing::s3::S3Server;
+
+    use super::*;
+
+    const PART: usize = 5 << 20;
+
+    fn place(server: &S3Server, proxy: &FaultProxy, timeout: &str) -> Place {
+        let mut variables = S3Server::variables(&proxy.endpoint());
+        variables.push(("AWS_TIMEOUT".to_owned(), timeout.to_owned()));
+        assert!(server.uploads().is_empty());
+        Place::open_with("s3://bucket/t", &variables).unwrap()
+    }
+
+    async fn write(place: &Place, bytes: usize) -> Upload {
+        let mut upload = Upload::new(place.clone(), "f".to_owned(), PART);
+        let all: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+        for some in all.chunks(3 << 20) {
+            upload.write(some).await.unwrap();
+            assert!(upload.buffer.capacity() <= PART, "{}", upload.buffer.capacity());
+        }
+        upload
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_lost_is_no_failure_and_leaves_nothing() {
+        let server = S3Server::start();
+        let proxy = FaultProxy::start(server.endpoint());
+        for fault in [Fault::CutAfter, Fault::HangAfter, Fault::CutBefore, Fault::SLOW_DOWN] {
+            for kind in [Kind::Begin, Kind::Part, Kind::Complete] {
+                // A store that hung at the beginning has made an upload that nobody knows: see `Place::clear`.
+                if kind == Kind::Begin && matches!(fault, Fault::CutAfter | Fault::HangAfter) {
+                    continue;
+                }
+                let place = place(&server, &proxy, "1s");
+                proxy.once(kind, "", 1, fault);
+                let size = write(&place, 2 * PART + 17).await.finish().await.unwrap();
+                assert_eq!(size, 2 * PART as u64 + 17);
+                assert!(proxy.wait_met(1, Duration::ZERO), "{kind:?} {fault:?}");
+                let stored = std::fs::read(server.bucket().join("t/f")).unwrap();
+                assert!(stored.len() as u64 == size && stored.iter().enumerate().all(|(n, b)| *b == (n % 251) as u8));
+                assert_eq!(server.upload_files(), Vec::<std::path::PathBuf>::new(), "{kind:?} {fault:?}");
+                place.clear("f").await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_the_first_one_and_what_was_sent_is_taken_back() {
+        let server = S3Server::start();
+        let proxy = FaultProxy::start(server.endpoint());
+        let place = place(&server, &proxy, "5s");
+        proxy.once(Kind::Complete, "", 1, Fault::Answer(403, "AccessDenied"));
+        proxy.once(Kind::Abort, "", 1, Fault::Answer(400, "InvalidRequest"));
+        let mut upload = write(&place, 2 * PART).await;
+        let error = upload.finish().await.unwrap_err();
+        assert!(error.to_string().contains("AccessDenied") && !error.is_transient(), "{error}");
+        upload.abort().await;
+        assert_eq!(server.uploads(), ["t/f"], "the abort has failed");
+        place.clear("f").await.unwrap();
+        assert!(server.uploads().is_empty() && server.upload_files().is_empty());
     }
 }

@@ -65,6 +65,13 @@ impl StoreError {
         if is_full(error) {
             return Self::Full { place: place.to_owned() };
         }
+        let text = error.to_string();
+        // The library hands the store's answer on as text only.
+        if let Some((status, body)) = answer_in(&text)
+            && let Some(known) = explain(status, body)
+        {
+            return known.at(place);
+        }
         use object_store::Error;
         let lasting = matches!(
             error,
@@ -76,7 +83,30 @@ impl StoreError {
                 | Error::Unauthenticated { .. }
                 | Error::UnknownConfigurationKey { .. }
         );
-        Self::Store { place: place.to_owned(), message: error.to_string(), transient: !lasting }
+        Self::Store { place: place.to_owned(), message: text, transient: !lasting }
+    }
+
+    /// Sorts an answer of a bucket store that is not a success.
+    pub(crate) fn from_answer(place: &str, status: u16, body: &str) -> Self {
+        match explain(status, body) {
+            Some(known) => known.at(place),
+            None => {
+                let message = format!("the store answers {status} {}", code_in(body).unwrap_or_default());
+                Self::Store { place: place.to_owned(), message, transient: status >= 500 || status == 429 }
+            }
+        }
+    }
+
+    /// True if another try may get past it.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store { transient, .. } => *transient,
+            Self::BadUri { .. }
+            | Self::Unreadable { .. }
+            | Self::Changed { .. }
+            | Self::Full { .. }
+            | Self::Corrupt { .. } => false,
+        }
     }
 
     /// Sorts an error of the file system.
@@ -100,4 +130,105 @@ fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+/// What an answer that another try does not get past means, and what to do about it.
+struct Known {
+    remedy: &'static str,
+    status: u16,
+    code: String,
+}
+
+impl Known {
+    fn at(self, place: &str) -> StoreError {
+        let message = format!("{} (the store answers {} {})", self.remedy, self.status, self.code);
+        StoreError::Store { place: place.to_owned(), message: message.replace(" )", ")"), transient: false }
+    }
+}
+
+/// Knows the answers that a user can do something about.
+fn explain(status: u16, body: &str) -> Option<Known> {
+    let code = code_in(body).unwrap_or_default();
+    let remedy = match (code, status) {
+        ("NoSuchBucket", _) => "there is no such bucket: make it, or name another",
+        ("ExpiredToken" | "TokenRefreshRequired", _) => {
+            "the session token has expired: get new credentials and run the same again, it resumes"
+        }
+        ("InvalidAccessKeyId" | "InvalidToken", _) => {
+            "the store does not know the key: see AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN"
+        }
+        ("SignatureDoesNotMatch", _) => "the key and its secret do not belong together: see AWS_SECRET_ACCESS_KEY",
+        ("RequestTimeTooSkewed", _) => "the clocks of this machine and of the store differ: set this one",
+        ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) => {
+            "the bucket is in another region: set AWS_REGION"
+        }
+        ("QuotaExceeded" | "XMinioStorageFull" | "XAmzStorageFull", _) => "no space left in the store: free some",
+        (_, 401 | 403) => {
+            "access is denied: the key needs to list the bucket and its uploads, and to get, put and delete objects \
+             and abort uploads below this place"
+        }
+        (_, 405) => "the store does not allow this: is it read-only?",
+        (_, 501) => "the store can't do this: use one with conditional puts (If-None-Match) and multipart uploads",
+        (_, 400) => "the store refuses the request",
+        (_, 301 | 307) => "the bucket is elsewhere: set AWS_REGION, or AWS_ENDPOINT_URL",
+        _ => return None,
+    };
+    Some(Known { remedy, status, code: code.to_owned() })
+}
+
+/// The status and the body of an answer, from an error's text.
+fn answer_in(text: &str) -> Option<(u16, &str)> {
+    let (_, rest) = text.split_once("non-2xx status code: ")?;
+    let (status, body) = rest.split_at_checked(3)?;
+    Some((status.parse().ok()?, body))
+}
+
+/// The code in an answer's body.
+fn code_in(body: &str) -> Option<&str> {
+    let (_, rest) = body.split_once("<Code>")?;
+    Some(rest.split_once("</Code>")?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: &str, code: &str) -> object_store::Error {
+        let text = format!(
+            "Error performing PUT http://h/b/k in 2ms - Server returned non-2xx status code: {status}: \
+             <?xml version=\"1.0\"?><Error><Code>{code}</Code><StringToSign>AWS4 secret</StringToSign></Error>"
+        );
+        object_store::Error::Generic { store: "S3", source: text.into() }
+    }
+
+    #[test]
+    fn what_a_user_can_mend_is_said_and_not_tried_again() {
+        for (status, code, says) in [
+            ("404 Not Found", "NoSuchBucket", "no such bucket"),
+            ("400 Bad Request", "ExpiredToken", "new credentials"),
+            ("403 Forbidden", "RequestTimeTooSkewed", "clocks"),
+            ("403 Forbidden", "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+            ("403 Forbidden", "AccessDenied", "put and delete"),
+            ("405 Method Not Allowed", "MethodNotAllowed", "read-only"),
+            ("501 Not Implemented", "NotImplemented", "If-None-Match"),
+            ("301 Moved Permanently", "PermanentRedirect", "AWS_REGION"),
+        ] {
+            let error = StoreError::from_store("s3://b/out", &answer(status, code));
+            let said = error.to_string();
+            assert!(said.contains(says) && said.contains(code) && said.contains("s3://b/out"), "{said}");
+            assert!(!error.is_transient() && !said.contains("StringToSign"), "{said}");
+        }
+        for (status, code) in [("500 Internal Server Error", "InternalError"), ("503 Slow Down", "SlowDown")] {
+            assert!(StoreError::from_store("s3://b/out", &answer(status, code)).is_transient());
+        }
+    }
+
+    #[test]
+    fn an_answer_and_an_error_of_the_library_mean_the_same() {
+        let body = "<Error><Code>AccessDenied</Code></Error>";
+        let error = StoreError::from_store("p", &answer("403 Forbidden", "AccessDenied"));
+        assert_eq!(StoreError::from_answer("p", 403, body).to_string(), error.to_string());
+        assert!(StoreError::from_answer("p", 503, "").is_transient());
+        assert!(!StoreError::from_answer("p", 404, "").is_transient());
+    }
 }

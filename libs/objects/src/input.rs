@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use url::Url;
 
 use crate::StoreError;
+use crate::bucket::Bucket;
 
 /// Most bytes in one frame of an input.
 pub const FRAME_BYTES: usize = 1 << 20;
@@ -65,8 +66,8 @@ impl Input {
                 Self::open_file(input, uri, &path)
             }
             "s3" => {
-                let store: Arc<dyn ObjectStore> =
-                    Arc::new(crate::place::bucket(&url).map_err(|error| bad(error.to_string()))?);
+                let bucket = Bucket::open(&url, &[]).map_err(|error| bad(error.to_string()))?;
+                let store = Arc::clone(bucket.store()) as Arc<dyn ObjectStore>;
                 let path = Path::from_url_path(url.path()).map_err(|error| bad(error.to_string()))?;
                 let head = crate::place::answer(&uri, store.head(&path)).await?.map_err(|error| match error {
                     object_store::Error::NotFound { .. } => {

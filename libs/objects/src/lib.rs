@@ -1,16 +1,26 @@
 //! Where bytes are: places that tables and staging live in, inputs that records are read from, and how both are
 //! reached through one object-store interface, on a local disk or in an S3-compatible bucket.
 
+mod bucket;
 mod decompress;
 mod error;
 mod input;
 mod place;
+mod probe;
+mod retry;
 mod sniff;
 mod staging;
+mod unfinished;
+
+#[cfg(test)]
+mod tests;
 
 pub use decompress::decompress;
 pub use error::StoreError;
 pub use input::{FRAME_BYTES, Input, absolute};
 pub use place::Place;
+pub use probe::{Abilities, Writers};
+pub use retry::backoff;
 pub use sniff::{Compression, Content, InputInfo};
 pub use staging::{Staging, checksum};
+pub use unfinished::{Stored, Unfinished};

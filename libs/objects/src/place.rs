@@ -2,7 +2,6 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -10,9 +9,13 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use crate::StoreError;
+use crate::bucket::Bucket;
 
 /// Longest wait for the first answer of a store: longer than one of its requests may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(45);
+
+/// Most parts of an object in a bucket.
+const PARTS: u64 = 10_000;
 
 /// A folder of objects: a local directory or a prefix of a bucket.
 #[derive(Clone, Debug)]
@@ -23,13 +26,27 @@ pub struct Place {
     root: Arc<dyn ObjectStore>,
     /// Absolute URI, ending in `/`.
     uri: Url,
-    local: Option<PathBuf>,
+    pub(crate) medium: Medium,
+}
+
+/// What a place is on.
+#[derive(Clone, Debug)]
+pub(crate) enum Medium {
+    /// A local directory.
+    Disk(PathBuf),
+    /// What is below a prefix of a bucket.
+    Bucket(Bucket, Path),
 }
 
 impl Place {
     /// Opens a path, `file://` or `s3://bucket/prefix`. A local directory is made if it is not there; a bucket's
     /// credentials, region and endpoint come from the usual `AWS_...` environment variables.
     pub fn open(uri: &str) -> Result<Self, StoreError> {
+        Self::open_with(uri, &[])
+    }
+
+    /// As [`Place::open`], with settings that win over the environment's, by the same names.
+    pub fn open_with(uri: &str, settings: &[(String, String)]) -> Result<Self, StoreError> {
         let bad = |message: String| StoreError::BadUri { uri: uri.to_owned(), message };
         if let Some((scheme, _)) = uri.split_once("://") {
             return match scheme {
@@ -38,11 +55,28 @@ impl Place {
                     let path = url.to_file_path().map_err(|()| bad("it is no local path".to_owned()))?;
                     Self::local(&path)
                 }
-                "s3" => Self::s3(uri),
+                "s3" => {
+                    let url = Url::parse(uri).map_err(|error| bad(error.to_string()))?;
+                    let bucket = Bucket::open(&url, settings).map_err(|error| bad(error.to_string()))?;
+                    Self::in_bucket(bucket, url)
+                }
                 other => Err(bad(format!("'{other}://' is not supported; use a path, file:// or s3://bucket/prefix"))),
             };
         }
         Self::local(FsPath::new(uri))
+    }
+
+    /// As [`Place::open`], but where a local directory is gone it stays so.
+    pub fn open_if_there(uri: &str) -> Result<Option<Self>, StoreError> {
+        let path = match Url::parse(uri) {
+            Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
+            Ok(_) => None,
+            Err(_) => Some(PathBuf::from(uri)),
+        };
+        if path.is_some_and(|path| !path.is_dir()) {
+            return Ok(None);
+        }
+        Self::open(uri).map(Some)
     }
 
     fn local(path: &FsPath) -> Result<Self, StoreError> {
@@ -52,26 +86,29 @@ impl Place {
         let bad = |message: String| StoreError::BadUri { uri: name.clone(), message };
         let store = LocalFileSystem::new_with_prefix(&path).map_err(|error| bad(error.to_string()))?;
         let uri = Url::from_directory_path(&path).map_err(|()| bad("it is no absolute path".to_owned()))?;
-        Ok(Self { store: Arc::new(store), root: Arc::new(LocalFileSystem::new()), uri, local: Some(path) })
+        Ok(Self { store: Arc::new(store), root: Arc::new(LocalFileSystem::new()), uri, medium: Medium::Disk(path) })
     }
 
-    fn s3(uri: &str) -> Result<Self, StoreError> {
-        let bad = |message: String| StoreError::BadUri { uri: uri.to_owned(), message };
-        let mut url = Url::parse(uri).map_err(|error| bad(error.to_string()))?;
-        let root: Arc<dyn ObjectStore> = Arc::new(bucket(&url).map_err(|error| bad(error.to_string()))?);
+    fn in_bucket(bucket: Bucket, mut url: Url) -> Result<Self, StoreError> {
+        let bad = |message: String| StoreError::BadUri { uri: url.as_str().to_owned(), message };
         let prefix = Path::from_url_path(url.path()).map_err(|error| bad(error.to_string()))?;
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let store = Arc::new(PrefixStore::new(Arc::clone(&root), prefix));
-        Ok(Self { store, root, uri: url, local: None })
+        let root = Arc::clone(bucket.store()) as Arc<dyn ObjectStore>;
+        let store = Arc::new(PrefixStore::new(Arc::clone(&root), prefix.clone()));
+        Ok(Self { store, root, uri: url, medium: Medium::Bucket(bucket, prefix) })
     }
 
-    /// The place of a folder below.
+    /// The place of a folder below, over the same connections.
     pub fn child(&self, folder: &str) -> Result<Self, StoreError> {
-        match &self.local {
-            Some(path) => Self::local(&path.join(folder)),
-            None => Self::s3(&format!("{}{folder}", self.uri)),
+        match &self.medium {
+            Medium::Disk(path) => Self::local(&path.join(folder)),
+            Medium::Bucket(bucket, _) => {
+                let mut url = self.uri.clone();
+                url.set_path(&format!("{}{folder}", self.uri.path()));
+                Self::in_bucket(bucket.clone(), url)
+            }
         }
     }
 
@@ -92,14 +129,26 @@ impl Place {
 
     /// The directory, for a local place.
     pub fn directory(&self) -> Option<&FsPath> {
-        self.local.as_deref()
+        match &self.medium {
+            Medium::Disk(path) => Some(path),
+            Medium::Bucket(..) => None,
+        }
     }
 
     /// How a person writes the place: a path where it is local.
     pub fn display(&self) -> String {
-        match &self.local {
-            Some(path) => path.display().to_string(),
-            None => self.uri.as_str().trim_end_matches('/').to_owned(),
+        match &self.medium {
+            Medium::Disk(path) => path.display().to_string(),
+            Medium::Bucket(..) => self.uri.as_str().trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// Bytes at which an object that goes up in parts of a size should be closed. A tenth of what a store allows is
+    /// left for what is on its way by then.
+    pub fn largest_object(&self, part_bytes: u64) -> u64 {
+        match &self.medium {
+            Medium::Disk(_) => u64::MAX,
+            Medium::Bucket(..) => part_bytes.saturating_mul(PARTS / 10 * 9),
         }
     }
 
@@ -108,22 +157,9 @@ impl Place {
         StoreError::from_store(&self.display(), error)
     }
 
-    /// Makes sure that the store answers at all, so that a wrong endpoint or key is told soon. Later requests are
-    /// more patient: a store that has answered once will again.
-    pub async fn reach(&self) -> Result<(), StoreError> {
-        if self.local.is_some() {
-            return Ok(());
-        }
-        // No object of this name is ever written; that it is not there is an answer.
-        match answer(&self.display(), self.store.head(&Path::from("_forebay/reach"))).await? {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.error(&error)),
-        }
-    }
-
     /// Waits until an object that was written is safe from a power cut. Bucket stores are when they answer.
     pub async fn sync(&self, object: &str) -> Result<(), StoreError> {
-        let Some(directory) = self.local.clone() else { return Ok(()) };
+        let Medium::Disk(directory) = &self.medium else { return Ok(()) };
         let place = self.display();
         let file = directory.join(object);
         let synced = tokio::task::spawn_blocking(move || {
@@ -137,29 +173,19 @@ impl Place {
         }
     }
 
-    /// Deletes an object, if it is there, and whatever an upload of it that was cut off has left on a local disk.
+    /// Deletes an object that was written at once, if it is there. A local file may have been cut off all the same.
     pub async fn remove(&self, object: &str) -> Result<(), StoreError> {
+        match &self.medium {
+            Medium::Disk(_) => self.clear(object).await,
+            Medium::Bucket(..) => self.delete(object).await,
+        }
+    }
+
+    pub(crate) async fn delete(&self, object: &str) -> Result<(), StoreError> {
         match self.store.delete(&Path::from(object)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(self.error(&error)),
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.error(&error)),
         }
-        let Some(directory) = &self.local else { return Ok(()) };
-        let target = directory.join(object);
-        let (Some(folder), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) else {
-            return Ok(());
-        };
-        // The local store writes to `name#1` and renames; a process that is killed leaves that behind.
-        let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
-        for entry in entries.flatten() {
-            let found = entry.file_name();
-            let unfinished = found.to_str().and_then(|found| found.strip_prefix(name)).is_some_and(|rest| {
-                rest.strip_prefix('#').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-            });
-            if unfinished {
-                std::fs::remove_file(entry.path()).map_err(|error| StoreError::from_io(&self.display(), &error))?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -170,17 +196,4 @@ pub(crate) async fn answer<T>(place: &str, request: impl Future<Output = T>) -> 
         message: format!("no answer in {} seconds: is the endpoint right?", FIRST_ANSWER.as_secs()),
         transient: true,
     })
-}
-
-/// The bucket of an `s3://` URL, configured from the environment.
-pub(crate) fn bucket(url: &Url) -> Result<object_store::aws::AmazonS3, object_store::Error> {
-    let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
-    let plain = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .is_some_and(|endpoint| endpoint.starts_with("http://"));
-    if plain {
-        builder = builder.with_allow_http(true);
-    }
-    builder.build()
 }

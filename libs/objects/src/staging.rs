@@ -27,7 +27,8 @@ impl Staging {
         Self { place }
     }
 
-    /// Writes a chunk, compressed. When this returns the copy is durable.
+    /// Writes a chunk, compressed. When this returns the copy is durable. Keys carry the content's checksum, so that
+    /// repeating a write whose answer was lost overwrites the copy with itself.
     pub async fn put(&self, key: &str, raw: Bytes) -> Result<(), StoreError> {
         let place = self.place.display();
         let compressed = tokio::task::spawn_blocking(move || zstd::encode_all(raw.reader(), LEVEL))

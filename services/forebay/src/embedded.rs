@@ -7,7 +7,7 @@ use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
 use forebay_lake::{STAGING_FOLDER, STATE_FOLDER};
-use forebay_objects::Place;
+use forebay_objects::{Place, Writers};
 use forebay_queue::{JobQueue, SqliteQueue, WorkHandler};
 use forebay_recipe::Prepared;
 use forebay_steps::Steps;
@@ -144,6 +144,7 @@ impl Embedded {
                 backlog: config.plan.in_flight as u64 * 4,
                 staging_folder: STAGING_FOLDER.to_owned(),
                 reach: Reach::Anywhere,
+                writers: Writers::One,
             },
             Arc::clone(&changed),
             stop.clone(),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use forebay_api::{RecipeSource, SubmitRequest};
 use forebay_catalog::{Catalog, NewJob, OpenedJob};
 use forebay_lake::{DeltaLog, rejects_place, rejects_schema, table_place};
-use forebay_objects::{Input, Place};
+use forebay_objects::{Input, Place, Writers};
 use forebay_recipe::{FormatName, Prepared, RecipeError, shipped};
 use forebay_steps::Steps;
 use forebay_types::InputIdentity;
@@ -21,7 +21,7 @@ pub(crate) struct Opened {
 }
 
 /// Checks everything that can be checked before anything runs, and puts the job into the catalog.
-pub(crate) async fn open(catalog: &Catalog, request: &SubmitRequest) -> Result<Opened, Failure> {
+pub(crate) async fn open(catalog: &Catalog, writers: Writers, request: &SubmitRequest) -> Result<Opened, Failure> {
     let (name, text) = match &request.recipe {
         RecipeSource::Shipped(name) => (name.clone(), shipped(name)?.1.to_owned()),
         RecipeSource::Inline { name, text } => (name.clone(), text.clone()),
@@ -45,7 +45,7 @@ pub(crate) async fn open(catalog: &Catalog, request: &SubmitRequest) -> Result<O
         inputs.push(Input::sent("-", None, None));
     }
     let output = Place::open(&request.output)?;
-    output.reach().await?;
+    output.probe(writers).await?;
     let digest = digest(&text, &settings);
     let key = request.key.clone().unwrap_or_else(|| derived_key(&prepared.recipe.name, &digest, &inputs));
     let opened = catalog

@@ -13,7 +13,7 @@ use forebay_api::{
 use forebay_budget::{Budget, Pool};
 use forebay_catalog::{Catalog, Job, JobProgressRow};
 use forebay_lake::{LakeError, TableReader, rejects_place};
-use forebay_objects::{Place, Staging};
+use forebay_objects::{Place, Staging, Writers};
 use forebay_recipe::Prepared;
 use forebay_types::{ChunkState, JobId, JobState};
 use futures::{StreamExt, TryStreamExt};
@@ -44,6 +44,8 @@ pub struct GatewayConfig {
     pub staging_folder: String,
     /// Where jobs may read and write.
     pub reach: Reach,
+    /// Who commits to the tables of its jobs.
+    pub writers: Writers,
 }
 
 /// Where jobs may read and write.
@@ -123,7 +125,7 @@ impl Gateway {
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, Failure> {
         let request = self.config.reach.check(request)?;
         let sent = request.inputs.is_empty();
-        let job::Opened { opened, prepared, output } = job::open(&self.catalog, &request).await?;
+        let job::Opened { opened, prepared, output } = job::open(&self.catalog, self.config.writers, &request).await?;
         let job = opened.job;
         let ended = (job.state != JobState::Running).then_some(job.state);
         let inputs = if sent { self.catalog.inputs(job.id).await? } else { Vec::new() };

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use forebay_api::AttemptHeader;
 use forebay_budget::Pool;
-use forebay_catalog::File;
+use forebay_catalog::{Catalog, File};
 use forebay_lake::{EncodedRowGroup, Encoding, FinishedFile, Pages, ParquetFile, encode};
 use forebay_objects::Place;
 use forebay_types::{ChunkId, GroupId};
@@ -130,13 +130,20 @@ impl Group {
                 closing.spawn(async move { file.finish().await.map(|file| (name, file)) });
             }
         }
+        // All of them come to an end, also after an error: a file that was left alone while it closed would be
+        // neither finished nor given up.
         let mut files = Vec::new();
+        let mut failed: Option<Failure> = None;
         while let Some(closed) = closing.join_next().await {
-            let (table, FinishedFile { name, bytes, rows, add }) = closed??;
-            files.push(File { table, path: name, bytes, rows, add });
+            match closed.map_err(Failure::from).and_then(|closed| closed.map_err(Failure::from)) {
+                Ok((table, FinishedFile { name, bytes, rows, add })) => {
+                    files.push(File { table, path: name, bytes, rows, add });
+                }
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
         }
         files.sort_by(|a, b| a.table.cmp(&b.table));
-        Ok(files)
+        failed.map_or(Ok(files), Err)
     }
 
     fn open_files(&self) -> Vec<(String, SharedFile)> {
@@ -161,7 +168,8 @@ impl Group {
     }
 }
 
-/// Deletes a group's files, as far as they exist: after it was given up, or after a crash.
+/// Deletes a group's files, as far as they exist, and what was begun of them: after it was given up, or after a
+/// crash.
 pub(crate) async fn remove_files(
     output: &Place,
     prefix: &str,
@@ -169,9 +177,20 @@ pub(crate) async fn remove_files(
     tables: &[String],
 ) -> Result<(), Failure> {
     for table in tables {
-        forebay_lake::table_place(output, table)?.remove(&format!("{prefix}-{group}.parquet")).await?;
+        forebay_lake::table_place(output, table)?.clear(&format!("{prefix}-{group}.parquet")).await?;
     }
     Ok(())
+}
+
+/// What the names of all files of a catalog's groups begin with.
+pub(crate) fn file_prefix(catalog: &Catalog) -> String {
+    let id = catalog.id().simple().to_string();
+    format!("part-{}", &id[..12])
+}
+
+/// The group that a file is of, by its name.
+pub(crate) fn group_of(prefix: &str, name: &str) -> Option<GroupId> {
+    name.strip_prefix(prefix)?.strip_prefix('-')?.strip_suffix(".parquet")?.parse().ok().map(GroupId)
 }
 
 fn file_name(context: &GroupContext, group: GroupId) -> String {

@@ -8,6 +8,8 @@
 mod attempt;
 mod error;
 mod group;
+mod janitor;
 mod service;
 
+pub use janitor::{Janitor, Swept};
 pub use service::{Storage, StorageConfig};

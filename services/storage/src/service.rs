@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::AttemptBuffer;
 use crate::error::Failure;
-use crate::group::{Group, GroupContext, remove_files};
+use crate::group::{Group, GroupContext, file_prefix, remove_files};
 
 /// How often the writer looks for groups that are old.
 const TICK: Duration = Duration::from_millis(100);
@@ -78,7 +78,7 @@ impl Storage {
         let output = Place::open(&row.output)?;
         let context = GroupContext {
             output: output.clone(),
-            prefix: self.file_prefix(),
+            prefix: file_prefix(&self.catalog),
             row_group_bytes: self.config.row_group_bytes,
             part_bytes: self.config.part_bytes,
             encoders: Arc::clone(&self.encoders),
@@ -90,16 +90,11 @@ impl Storage {
         Ok(job)
     }
 
-    fn file_prefix(&self) -> String {
-        let id = self.catalog.id().simple().to_string();
-        format!("part-{}", &id[..12])
-    }
-
     /// Deletes the files of groups that a dead process left open, and publishes what it had committed.
     pub async fn recover(&self, abandoned: &[(GroupId, JobId)], tables: &[String]) -> Result<(), ServiceError> {
         for (group, job) in abandoned {
             let writer = self.job(*job).await.map_err(ServiceError::from)?;
-            remove_files(&writer.output, &self.file_prefix(), *group, tables).await.map_err(ServiceError::from)?;
+            remove_files(&writer.output, &writer.context.prefix, *group, tables).await.map_err(ServiceError::from)?;
             self.catalog.forget_group(*group).await.map_err(|error| ServiceError::from(Failure::from(error)))?;
         }
         Ok(())
@@ -211,7 +206,8 @@ impl Storage {
             Err(error) => Err(error.into()),
         };
         let receipt = AttemptReceipt { group: group.id, rows };
-        let close = header.commit_now || group.largest() >= self.config.file_bytes;
+        let most = job.output.largest_object(self.config.part_bytes as u64);
+        let close = header.commit_now || group.largest() >= self.config.file_bytes.min(most);
         *open = Some(group);
         added.map(|()| (receipt, close))
     }

@@ -8,6 +8,7 @@ use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_gateway::{GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
+use forebay_objects::Writers;
 use forebay_rpc::{ClientSecurity, GatewayClient, TokenSource, connect};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +84,7 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
         backlog: 0,
         staging_folder: STAGING_FOLDER.to_owned(),
         reach: Reach::Anywhere,
+        writers: Writers::One,
     };
     let intake = budget.pool("intake", 0)?;
     Ok(forebay_gateway::Gateway::new(catalog, budget, intake, config, Arc::new(Notify::new()), CancellationToken::new()))
