@@ -39,6 +39,16 @@ bench package="":
 deny:
     cargo deny check
 
-# Fuzzes a framer for some seconds (needs cargo-fuzz and a nightly compiler): just fuzz csv 60
-fuzz target="lines" seconds="60":
-    cd libs/framing && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+# What cargo-fuzz sets, without a sanitizer: the code is safe Rust. So the stable compiler is enough.
+coverage_pass := "--cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module"
+coverage_kind := "-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-trace-compares"
+coverage_form := "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
+coverage := coverage_pass + " " + coverage_kind + " " + coverage_form
+
+# Fuzzes for some seconds (needs g++): just fuzz framing csv 60, just fuzz decode ndjson 60
+fuzz crate="decode" target="ndjson" seconds="60":
+    mkdir -p target/fuzz/corpus/{{crate}}-{{target}}
+    cp Cargo.lock libs/{{crate}}/fuzz/
+    RUSTFLAGS="{{coverage}}" cargo run --release --manifest-path libs/{{crate}}/fuzz/Cargo.toml --bin {{target}} \
+        --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/fuzz -- \
+        -max_total_time={{seconds}} -max_len=4096 -artifact_prefix=target/fuzz/ target/fuzz/corpus/{{crate}}-{{target}}

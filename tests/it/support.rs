@@ -52,6 +52,13 @@ impl Scratch {
         self.finish(self.command(&with_report(args)).output().unwrap())
     }
 
+    /// Runs a recipe over an input, with settings.
+    pub(crate) fn run(&self, recipe: &str, input: &str, output: &str, settings: &[&str]) -> Outcome {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let args: Vec<&str> = ["run", recipe, input, "--output", output].into_iter().chain(settings).collect();
+        self.forebay(&args)
+    }
+
     pub(crate) fn finish(&self, output: Output) -> Outcome {
         let report = std::fs::read(self.path("report.json")).ok();
         let report = report.map(|text| serde_json::from_slice(&text).unwrap());

@@ -8,6 +8,9 @@ use arrow_buffer::{BooleanBufferBuilder, NullBuffer, OffsetBuffer, ScalarBuffer}
 use arrow_schema::ArrowError;
 use forebay_recipe::ColumnType;
 
+use crate::fault::Checked;
+use crate::value::text_end;
+
 /// Values of one column while records are decoded. Unlike arrow's builders it can be cut back to an earlier
 /// length, which is how a bad record is taken out again.
 #[derive(Debug)]
@@ -77,6 +80,17 @@ impl ColumnBuilder {
             Values::Text { bytes, .. } => bytes.len(),
             _ => 0,
         }
+    }
+
+    /// Puts a text into a text column.
+    #[inline]
+    pub(crate) fn push_text(&mut self, text: &str) -> Checked<()> {
+        if let Values::Text { offsets, bytes } = &mut self.values {
+            bytes.extend_from_slice(text.as_bytes());
+            offsets.push(text_end(bytes)?);
+            self.valid();
+        }
+        Ok(())
     }
 
     /// Marks the value that was pushed last as there.

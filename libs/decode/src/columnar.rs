@@ -259,7 +259,7 @@ impl Columnar<'_> {
         let text = matches!(plain(input.data_type()), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         if text {
             let input = cast_with_options(&input, &DataType::Utf8, &options)?;
-            if plan.kind.data_type() == DataType::Utf8 && plan.rules.text_is_free() {
+            if plan.kind == ColumnType::String && plan.rules.text_is_free() {
                 return Ok(input);
             }
             return self.texts(table, plan, &input, path);
@@ -284,6 +284,9 @@ impl Columnar<'_> {
                     builder.push_null();
                     Ok(())
                 }
+                Some(text) if plan.kind == ColumnType::Json => {
+                    value::push_json(&mut builder, &plan.rules, text, self.layout.depth_limit)
+                }
                 Some(text) => value::push_text(&mut builder, plan, text),
             };
             if let Err(fault) = pushed {
@@ -295,8 +298,10 @@ impl Columnar<'_> {
         builder.finish()
     }
 
+    /// Checks numbers against the rules, and floats for being finite.
     fn bounds(&mut self, table: usize, plan: &Column, array: &ArrayRef, path: &str) {
-        if plan.rules.min.is_none() && plan.rules.max.is_none() {
+        let float = plan.kind == ColumnType::Float64;
+        if !float && plan.rules.min.is_none() && plan.rules.max.is_none() {
             return;
         }
         for row in 0..array.len() {
@@ -314,7 +319,8 @@ impl Columnar<'_> {
                 ColumnType::Timestamp => array.as_primitive::<TimestampMicrosecondType>().value(row) as f64,
                 ColumnType::String | ColumnType::Json | ColumnType::Bool => return,
             };
-            if let Err(fault) = value::check(value, &plan.rules) {
+            let checked = if float { value::check_float(value, &plan.rules) } else { value::check(value, &plan.rules) };
+            if let Err(fault) = checked {
                 self.fault(table, row, path, fault);
             }
         }

@@ -1,4 +1,4 @@
-use forebay_recipe::{CsvSpec, Layout, ObjectPlan, Target, UnknownFields};
+use forebay_recipe::{ColumnType, CsvSpec, Layout, ObjectPlan, Target, UnknownFields};
 use forebay_types::Reason;
 
 use crate::fault::{Checked, Fault};
@@ -257,12 +257,15 @@ impl CsvHeader {
                 if null && column_plan.rules.required {
                     return Err(Fault::new(Reason::MissingField, "is required but empty").in_field(&column_plan.name));
                 }
-                if null || column_plan.withheld {
+                let pushed = if null || column_plan.withheld {
                     builder.push_null();
+                    Ok(())
+                } else if column_plan.kind == ColumnType::Json {
+                    value::push_json(builder, &column_plan.rules, field.text, layout.depth_limit)
                 } else {
                     value::push_text(builder, column_plan, field.text)
-                        .map_err(|fault| fault.in_field(&column_plan.name))?;
-                }
+                };
+                pushed.map_err(|fault| fault.in_field(&column_plan.name))?;
             }
             if field.end != End::Delimiter {
                 if position < self.targets.len() {

@@ -8,6 +8,7 @@ use forebay_types::{Reason, Reject};
 use crate::csv::{CsvHeader, End};
 use crate::fault::Fault;
 use crate::json::{JsonRecord, JsonState};
+use crate::json_reader::JsonReader;
 use crate::table::Tables;
 
 /// Most rows of a table in one batch.
@@ -54,7 +55,6 @@ pub struct Decoder {
     pub(crate) tables: Tables,
     json: JsonState,
     scratch: String,
-    depth_limit: u32,
     pub(crate) rejects: Vec<Reject>,
     pub(crate) records: u64,
     pub(crate) at: Position,
@@ -62,12 +62,11 @@ pub struct Decoder {
 
 impl Decoder {
     /// A decoder for a chunk that starts at a position.
-    pub fn new(layout: Arc<Layout>, depth_limit: u32, at: Position) -> Self {
+    pub fn new(layout: Arc<Layout>, at: Position) -> Self {
         Self {
             tables: Tables::new(Arc::clone(&layout)),
             json: JsonState::new(&layout),
             scratch: String::new(),
-            depth_limit,
             rejects: Vec::new(),
             records: 0,
             at,
@@ -161,7 +160,7 @@ impl Decoder {
         self.begin();
         let result = if valid || simdutf8::basic::from_utf8(text).is_ok() {
             let (layout, tables, state) = (&*self.layout, &mut self.tables, &mut self.json);
-            JsonRecord { bytes: text, at: 0, layout, tables, state, depth_limit: self.depth_limit }.decode()
+            JsonRecord { reader: JsonReader::new(text, layout.depth_limit), layout, tables, state }.decode()
         } else {
             Err(Fault::new(Reason::InvalidUtf8, "the record is not UTF-8"))
         };

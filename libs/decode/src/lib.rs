@@ -10,6 +10,7 @@ mod csv;
 mod decoder;
 mod fault;
 mod json;
+mod json_reader;
 mod json_string;
 mod scan;
 mod table;

@@ -5,17 +5,17 @@ use forebay_types::Reason;
 
 use crate::column::{ColumnBuilder, Values};
 use crate::fault::{Checked, Fault};
+use crate::json_reader::JsonReader;
 
 /// Puts the text of a value into a column of whatever type: a CSV field, or the content of a JSON string.
 #[inline]
 pub(crate) fn push_text(builder: &mut ColumnBuilder, column: &Column, text: &str) -> Checked<()> {
     match &mut builder.values {
-        Values::Text { offsets, bytes } => {
+        Values::Text { .. } => {
             if !column.rules.text_is_free() {
                 column.rules.check_text(text).map_err(|message| Fault::new(Reason::Invalid, message))?;
             }
-            bytes.extend_from_slice(text.as_bytes());
-            offsets.push(text_end(bytes)?);
+            return builder.push_text(text);
         }
         Values::Int64(values) => values.push(integer(text, &column.rules)?),
         Values::Int32(values) => values.push(int32(integer(text, &column.rules)?)?),
@@ -92,11 +92,17 @@ pub(crate) fn int32(value: i64) -> Checked<i32> {
 
 pub(crate) fn float(text: &str, rules: &Rules) -> Checked<f64> {
     let value: f64 = fast_float2::parse(text.trim_ascii()).map_err(|_| wrong("a number"))?;
+    check_float(value, rules)?;
+    Ok(value)
+}
+
+/// Checks a float: no format brings NaN or an infinity into a table.
+#[inline]
+pub(crate) fn check_float(value: f64, rules: &Rules) -> Checked<()> {
     if !value.is_finite() {
         return Err(Fault::new(Reason::OutOfRange, "is no finite 64-bit number"));
     }
-    check(value, rules)?;
-    Ok(value)
+    check(value, rules)
 }
 
 pub(crate) fn boolean(text: &str) -> Checked<bool> {
@@ -112,7 +118,8 @@ pub(crate) fn boolean(text: &str) -> Checked<bool> {
     }
 }
 
-/// A decimal, exactly: more digits after the point than the scale are an error unless they are zeros.
+/// A decimal, exactly, with or without an exponent: `1.5e3` is 1500. More digits after the point than the scale are
+/// an error unless they are zeros.
 pub(crate) fn decimal(text: &str, precision: u8, scale: i8, rules: &Rules) -> Checked<i128> {
     let text = text.trim_ascii();
     let (negative, digits) = match text.as_bytes() {
@@ -120,34 +127,39 @@ pub(crate) fn decimal(text: &str, precision: u8, scale: i8, rules: &Rules) -> Ch
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    let (mut value, mut after, mut seen, mut point) = (0i128, 0i32, false, false);
+    let (digits, exponent) = match digits.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        Some(at) => (&digits[..at], exponent(&digits[at + 1..])?),
+        None => (digits, 0),
+    };
+    let point = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
+    let (mut value, mut seen, last) = (0i128, false, -i64::from(scale));
+    // Power of ten of the digit before the next one.
+    let mut place = point as i64 + exponent;
     let too_large = || Fault::new(Reason::OutOfRange, format!("has more than {precision} digits"));
-    for &byte in digits {
+    for (at, &byte) in digits.iter().enumerate() {
         match byte {
             b'0'..=b'9' => {
                 seen = true;
+                place -= 1;
                 let digit = i128::from(byte - b'0');
-                if point && after >= i32::from(scale) {
-                    if digit != 0 {
-                        return Err(Fault::new(
-                            Reason::OutOfRange,
-                            format!("has more than {scale} digits after the point"),
-                        ));
-                    }
-                    continue;
+                if place >= last {
+                    value = value.checked_mul(10).and_then(|v| v.checked_add(digit)).ok_or_else(too_large)?;
+                } else if digit != 0 {
+                    let what = format!("has more than {scale} digits after the point");
+                    return Err(Fault::new(Reason::OutOfRange, what));
                 }
-                value = value.checked_mul(10).and_then(|v| v.checked_add(digit)).ok_or_else(too_large)?;
-                after += i32::from(point);
             }
-            b'.' if !point => point = true,
+            b'.' if at == point => {}
             _ => return Err(wrong("a decimal number")),
         }
     }
     if !seen {
         return Err(wrong("a decimal number"));
     }
-    for _ in after..i32::from(scale) {
+    // Zero stays zero, however large its exponent.
+    while value != 0 && place > last {
         value = value.checked_mul(10).ok_or_else(too_large)?;
+        place -= 1;
     }
     if value >= 10i128.pow(u32::from(precision)) {
         return Err(too_large());
@@ -155,6 +167,43 @@ pub(crate) fn decimal(text: &str, precision: u8, scale: i8, rules: &Rules) -> Ch
     let value = if negative { -value } else { value };
     check(value as f64 / 10f64.powi(i32::from(scale)), rules)?;
     Ok(value)
+}
+
+/// What follows the `e` of a number. One that is too large for any decimal is cut to one that still is.
+fn exponent(text: &[u8]) -> Checked<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(wrong("a decimal number"));
+    }
+    let value = digits.iter().fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(1 << 40));
+    Ok(if negative { -value } else { value })
+}
+
+/// Puts a text that must be one JSON value into a column: the same text, without white space round it, and null for
+/// `null`, as where the value stands in JSON itself.
+pub(crate) fn push_json(builder: &mut ColumnBuilder, rules: &Rules, text: &str, depth_limit: u32) -> Checked<()> {
+    let mut reader = JsonReader::new(text.as_bytes(), depth_limit);
+    reader.white();
+    let start = reader.at;
+    // As deep as the value of a record's own field is.
+    reader.skip(1).map_err(|fault| if fault.reason == Reason::TooDeep { fault } else { wrong("a JSON value") })?;
+    let value = &text[start..reader.at];
+    reader.white();
+    if reader.peek().is_some() {
+        return Err(wrong("a JSON value"));
+    }
+    if value == "null" {
+        if rules.required {
+            return Err(Fault::new(Reason::MissingField, "is required but is null"));
+        }
+        builder.push_null();
+        return Ok(());
+    }
+    builder.push_text(value)
 }
 
 /// Reads `count` digits at the start.
@@ -335,7 +384,46 @@ mod tests {
         assert_eq!(decimal("12.345", 10, 2, &free).unwrap_err().reason, Reason::OutOfRange);
         assert_eq!(decimal("123456789.00", 10, 2, &free).unwrap_err().reason, Reason::OutOfRange);
         assert!(decimal(".", 10, 2, &free).is_err());
+        assert!(decimal("1.2.3", 10, 2, &free).is_err());
         let bounded = Rules { min: Some(1.0), ..Rules::default() };
         assert_eq!(integer("0", &bounded).unwrap_err().reason, Reason::Invalid);
+    }
+
+    #[test]
+    fn decimals_with_exponents_are_exact() {
+        let free = Rules::default();
+        for (text, scale, unscaled) in [
+            ("1e5", 2, 10_000_000),
+            ("1E+5", 0, 100_000),
+            ("-1.25e1", 2, -1250),
+            ("1.5e-3", 4, 15),
+            ("123.45e-2", 4, 12_345),
+            ("0.00000000000000000000000000000000000000000000000012e48", 2, 12),
+            ("1200000e-4", 0, 120),
+            ("0e99999999999999999999999", 2, 0),
+            ("0.0e-99999999999999999999999", 2, 0),
+            ("12.30e0", 2, 1230),
+            (".5e1", 0, 5),
+            ("5.e1", 0, 50),
+        ] {
+            assert_eq!(decimal(text, 18, scale, &free).unwrap(), unscaled, "{text}");
+        }
+        for (text, reason) in [
+            ("1.5e-3", Reason::OutOfRange),
+            ("1e-3", Reason::OutOfRange),
+            ("1e16", Reason::OutOfRange),
+            ("1e99999999999999999999999", Reason::OutOfRange),
+            ("1e-99999999999999999999999", Reason::OutOfRange),
+            ("1e", Reason::WrongType),
+            ("1e+", Reason::WrongType),
+            ("e5", Reason::WrongType),
+            ("1e1.5", Reason::WrongType),
+            ("1e5e5", Reason::WrongType),
+        ] {
+            assert_eq!(decimal(text, 18, 2, &free).unwrap_err().reason, reason, "{text}");
+        }
+        let bounded = Rules { max: Some(100.0), ..Rules::default() };
+        assert_eq!(decimal("1e2", 18, 2, &bounded).unwrap(), 10_000);
+        assert_eq!(decimal("1.0001e2", 18, 2, &bounded).unwrap_err().reason, Reason::Invalid);
     }
 }

@@ -90,6 +90,9 @@ pub(crate) struct RunArgs {
     /// Fail the job when more records than this are rejected
     #[arg(long)]
     pub(crate) max_rejects: Option<u64>,
+    /// Take inputs without a single record for right; otherwise that is a failure
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
 }
 
 /// `forebay serve`

@@ -95,8 +95,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn sample(&mut self, bytes: &[u8]) {
-        let depth = self.framing.prepared.recipe.source.depth_limit;
-        if let Some(rows) = rows_per_record(&self.framing.prepared.layout, &self.dialect, depth, bytes) {
+        if let Some(rows) = rows_per_record(&self.framing.prepared.layout, &self.dialect, bytes) {
             self.rows_per_record = Some(rows);
         }
         self.sample_next = false;

@@ -10,11 +10,11 @@ const SAMPLE: usize = 64 << 10;
 ///
 /// This is what makes chunks of about the same work: patients with three observations and patients with three
 /// thousand give chunks with the same number of rows.
-pub(crate) fn rows_per_record(layout: &Arc<Layout>, dialect: &Dialect, depth_limit: u32, bytes: &[u8]) -> Option<f64> {
+pub(crate) fn rows_per_record(layout: &Arc<Layout>, dialect: &Dialect, bytes: &[u8]) -> Option<f64> {
     if layout.is_flat() {
         return Some(1.0);
     }
-    let mut decoder = Decoder::new(Arc::clone(layout), depth_limit, Position { record: 1, offset: 1 });
+    let mut decoder = Decoder::new(Arc::clone(layout), Position { record: 1, offset: 1 });
     let mut decoded = Vec::new();
     decoder.decode(dialect, &bytes[..bytes.len().min(SAMPLE)], false, &mut decoded).ok()?;
     decoder.finish(&mut decoded).ok()?;

@@ -55,9 +55,7 @@ impl JobContext {
             Content::Json => Some(Dialect::JsonArray),
             Content::Csv => {
                 let csv = &self.prepared.recipe.source.csv;
-                // An empty one is kept for input without a header row.
-                let header = input.header.as_deref().filter(|header| !header.is_empty());
-                let header = CsvHeader::new(&self.prepared.layout, csv, header)
+                let header = CsvHeader::new(&self.prepared.layout, csv, input.header.as_deref())
                     .map_err(|error| Failure::Fatal(format!("{}: {error}", input.identity.uri)))?;
                 Some(Dialect::Csv(header))
             }

@@ -29,9 +29,7 @@ impl From<CatalogError> for Failure {
     fn from(error: CatalogError) -> Self {
         let message = error.to_string();
         if message.contains("disk is full") {
-            return Self::Fatal(format!(
-                "{message}: no space left for the catalog; free some and run the same command again, it resumes"
-            ));
+            return Self::Fatal(message);
         }
         Self::Transient(message)
     }

@@ -79,9 +79,8 @@ impl Attempt {
             return Err(Failure::Fatal("the chunk has no bytes".to_owned()));
         };
         let layout = Arc::clone(&self.job.prepared.layout);
-        let depth = self.job.prepared.recipe.source.depth_limit;
         let at = Position { record: self.claim.first_record + 1, offset: start };
-        let mut decoder = Decoder::new(layout, depth, at);
+        let mut decoder = Decoder::new(layout, at);
         let mut buffer = Vec::new();
         let mut more = true;
         let mut large: Option<Reservation> = None;
@@ -153,7 +152,7 @@ impl Attempt {
             .build()
             .map_err(unreadable)?;
         let layout = Arc::clone(&self.job.prepared.layout);
-        let mut decoder = Decoder::new(layout, 0, Position { record: start + 1, offset: start });
+        let mut decoder = Decoder::new(layout, Position { record: start + 1, offset: start });
         while let Some(batch) = stream.next().await {
             let permit = self.permit().await?;
             let decode = Instant::now();
@@ -181,7 +180,7 @@ impl Attempt {
             .map_err(|error| Failure::Fatal(format!("{uri}: {error}")))?;
         let first = self.claim.first_record;
         let layout = Arc::clone(&self.job.prepared.layout);
-        let mut decoder = Decoder::new(layout, 0, Position { record: first + 1, offset: first });
+        let mut decoder = Decoder::new(layout, Position { record: first + 1, offset: first });
         let batches: Vec<_> = stream.collect::<Result<_, _>>().map_err(unreadable)?;
         for batch in batches {
             let decoded = decoder.decode_batch(&batch)?;

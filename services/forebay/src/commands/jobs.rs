@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use forebay_catalog::Catalog;
+use forebay_catalog::{Catalog, CatalogError, Job};
 use forebay_objects::Place;
 use serde_json::json;
 
@@ -27,6 +27,15 @@ pub(crate) async fn open_catalog(output: &str) -> anyhow::Result<Catalog> {
         return Err(Usage(format!("no job has run on {output} yet")).into());
     }
     Catalog::open(&catalog_url(&folder)).await.context("can't open the catalog")
+}
+
+/// The job with a key, which must be there.
+pub(crate) async fn find_job(catalog: &Catalog, key: &str) -> anyhow::Result<Job> {
+    match catalog.job_by_key(key).await {
+        Ok(job) => Ok(job),
+        Err(CatalogError::NotFound(_)) => Err(Usage(format!("there is no job '{key}' (see forebay jobs)")).into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn list(args: &JobsArgs) -> anyhow::Result<()> {

@@ -3,15 +3,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use forebay_catalog::CatalogError;
 use forebay_gateway::list_rejects;
 use forebay_types::JobState;
 use futures::StreamExt;
 use serde_json::json;
 
 use crate::cli::RejectsArgs;
-use crate::commands::Usage;
-use crate::commands::jobs::open_catalog;
+use crate::commands::jobs::{find_job, open_catalog};
 use crate::commands::run::runtime;
 
 /// Rows of a table that a person looks at.
@@ -28,13 +26,7 @@ pub(crate) fn run(args: RejectsArgs) -> anyhow::Result<ExitCode> {
 
 async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
     let catalog = open_catalog(&args.output).await?;
-    let job = match catalog.job_by_key(&args.job).await {
-        Ok(job) => job,
-        Err(CatalogError::NotFound(_)) => {
-            return Err(Usage(format!("there is no job '{}' (see forebay jobs)", args.job)).into());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let job = find_job(&catalog, &args.job).await?;
     let mut rejects = list_rejects(&job).await?;
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["input", "record", "reason", "path", "message"]);

@@ -7,7 +7,7 @@ use forebay_types::JobState;
 use futures::StreamExt;
 
 use crate::cli::{RejectsArgs, RunArgs};
-use crate::commands::jobs::open_catalog;
+use crate::commands::jobs::{find_job, open_catalog};
 use crate::commands::run::{self, runtime};
 use crate::commands::{Usage, load_recipe};
 use crate::embedded::state_folder;
@@ -28,13 +28,7 @@ pub(crate) fn start(args: RejectsArgs) -> anyhow::Result<ExitCode> {
 
 async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
     let catalog = open_catalog(&args.output).await?;
-    let first = match catalog.job_by_key(&args.job).await {
-        Ok(job) => job,
-        Err(CatalogError::NotFound(_)) => {
-            return Err(Usage(format!("there is no job '{}' (see forebay jobs)", args.job)).into());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let first = find_job(&catalog, &args.job).await?;
     let (job, next) = latest(&catalog, first).await?;
     // A replay that was interrupted is gone on with, on the input that it was given.
     let resumed = job.state != JobState::Done && job.key != args.job;
@@ -85,6 +79,7 @@ async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
         progress: args.progress,
         report: args.report.clone(),
         max_rejects: None,
+        allow_empty: false,
     }))
 }
 

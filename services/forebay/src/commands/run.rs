@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::{FAILED, REJECTS, RunArgs};
 use crate::commands::progress::{Here, Progress};
 use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, service_error};
-use crate::embedded::{Embedded, EmbeddedConfig};
+use crate::embedded::{Embedded, EmbeddedConfig, state_folder};
 use crate::report::Report;
 use crate::supervisor::{self, Role};
 use crate::trim;
@@ -46,6 +46,22 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
+    let output = args.output.clone();
+    work(args, crashed).await.map_err(|error| name_full_disk(error, &output))
+}
+
+/// A database only says that its disk is full, not where it is, and not what to do.
+fn name_full_disk(error: anyhow::Error, output: &str) -> anyhow::Error {
+    match Place::open(output) {
+        Ok(place) if format!("{error:#}").contains("disk is full") => error.context(format!(
+            "no space left at {} for the catalog: free some and run the same command again, it resumes",
+            state_folder(&place).display()
+        )),
+        _ => error,
+    }
+}
+
+async fn work(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let (recipe, text) = load_recipe(&args.recipe)?;
     let settings = parse_settings(&args.settings)?;
     let request = SubmitRequest {
@@ -200,9 +216,35 @@ fn conclude(
             anyhow::bail!("job {key} failed: {error}");
         }
     }
+    if report.records_in == 0 && !args.allow_empty {
+        anyhow::bail!(
+            "{} no records, so nothing was written: mend what makes the input, or add --allow-empty if that is right",
+            none_in(&args.inputs)
+        );
+    }
     if before == Some(JobState::Done) {
         println!("job {key}: already complete; nothing was written");
     }
+    summarise(report, tables, args, before)?;
+    if let Some(most) = args.max_rejects.filter(|most| report.rejected() > *most) {
+        super::complain(&format!("{} records were rejected, more than --max-rejects {most}", report.rejected()));
+        return Ok(ExitCode::from(FAILED));
+    }
+    Ok(if report.rejected() > 0 { ExitCode::from(REJECTS) } else { ExitCode::SUCCESS })
+}
+
+/// The inputs, and a verb to go on with.
+fn none_in(inputs: &[String]) -> String {
+    match inputs {
+        [] => "the input holds".to_owned(),
+        [one] => format!("{one} holds"),
+        [first, .., last] => format!("the {} inputs from {first} to {last} hold", inputs.len()),
+    }
+}
+
+/// Prints what a job that is done has written, and how to open it.
+fn summarise(report: &Report, tables: &[String], args: &RunArgs, before: Option<JobState>) -> anyhow::Result<()> {
+    let key = &report.job;
     let place = Place::open(&args.output)?;
     let width = tables.iter().map(String::len).max().unwrap_or(0);
     for table in tables {
@@ -226,9 +268,5 @@ fn conclude(
     if let Some(table) = tables.last() {
         println!("open: {}", how_to_open(&place, table));
     }
-    if let Some(most) = args.max_rejects.filter(|most| report.rejected() > *most) {
-        super::complain(&format!("{} records were rejected, more than --max-rejects {most}", report.rejected()));
-        return Ok(ExitCode::from(FAILED));
-    }
-    Ok(if report.rejected() > 0 { ExitCode::from(REJECTS) } else { ExitCode::SUCCESS })
+    Ok(())
 }

@@ -1,0 +1,5 @@
+//! What the decoders must keep to for any input.
+
+mod check;
+mod columnar;
+mod properties;

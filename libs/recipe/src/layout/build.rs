@@ -1,0 +1,349 @@
+//! A recipe, checked and compiled into its layout.
+
+use regex::Regex;
+
+use super::{
+    Column, ColumnType, DateOrder, FieldPlan, Layout, ObjectPlan, TablePlan, Target, UNKNOWN_COLUMN, days_from_civil,
+};
+use crate::rules::Rules;
+use crate::spec::{FieldSpec, FieldType, Protect, Recipe, Scope, Step, UnknownFields};
+use crate::{Ordered, RecipeError};
+
+impl Recipe {
+    /// Checks the whole recipe and compiles it.
+    pub fn layout(&self) -> Result<Layout, RecipeError> {
+        let mut builder = Builder { recipe: self, tables: Vec::new(), objects: 0, protected: false };
+        builder.check_name("name", &self.name)?;
+        builder.add_table("record", &self.record.table, None)?;
+        let root = builder.object("record.fields", &self.record.fields, 0, "")?;
+        builder.finish_table("record", 0, self.record.key.as_deref())?;
+        builder.inherit_keys()?;
+        if builder.protected && self.unknown_fields == UnknownFields::Keep {
+            return Err(builder.invalid(
+                "unknown_fields",
+                "'keep' would write fields that nobody has looked at beside protected ones: use ignore or reject, \
+                 or set protect: off",
+            ));
+        }
+        builder.check_source()?;
+        for (index, Step::Sql(step)) in self.steps.iter().enumerate() {
+            builder.check_name(&format!("steps[{index}].sql.table"), &step.table)?;
+        }
+        Ok(Layout {
+            tables: builder.tables,
+            root,
+            objects: builder.objects,
+            unknown: self.unknown_fields,
+            depth_limit: self.source.depth_limit,
+            protected: builder.protected,
+        })
+    }
+}
+
+struct Builder<'a> {
+    recipe: &'a Recipe,
+    tables: Vec<TablePlan>,
+    objects: usize,
+    protected: bool,
+}
+
+impl Builder<'_> {
+    fn invalid(&self, key: &str, message: impl Into<String>) -> RecipeError {
+        RecipeError::Invalid { name: self.recipe.name.clone(), key: key.to_owned(), message: message.into() }
+    }
+
+    fn check_name(&self, key: &str, name: &str) -> Result<(), RecipeError> {
+        let mut chars = name.chars();
+        let starts = chars.next().is_some_and(|c| c.is_ascii_lowercase());
+        if starts && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-') {
+            return Ok(());
+        }
+        Err(self.invalid(key, format!("'{name}' is no name: use a lower-case letter, then letters, digits, _ or -")))
+    }
+
+    fn check_source(&self) -> Result<(), RecipeError> {
+        let source = &self.recipe.source;
+        for (key, c) in [("source.csv.delimiter", source.csv.delimiter), ("source.csv.quote", source.csv.quote)] {
+            if !c.is_ascii() || c == '\n' || c == '\r' {
+                return Err(self.invalid(key, "must be one ASCII character, and no line end"));
+            }
+        }
+        if source.csv.delimiter == source.csv.quote {
+            return Err(self.invalid("source.csv.quote", "is the same character as the delimiter"));
+        }
+        if !(64..=1 << 30).contains(&source.record_limit.0) {
+            return Err(self.invalid("source.record_limit", "must be between 64B and 1GiB"));
+        }
+        if !(1..=512).contains(&source.depth_limit) {
+            return Err(self.invalid("source.depth_limit", "must be between 1 and 512"));
+        }
+        Ok(())
+    }
+
+    fn add_table(&mut self, key: &str, name: &str, parent: Option<usize>) -> Result<usize, RecipeError> {
+        self.check_name(&format!("{key}.table"), name)?;
+        if self.tables.iter().any(|table| table.name == name) {
+            return Err(self.invalid(&format!("{key}.table"), format!("two tables are called '{name}'")));
+        }
+        self.tables.push(TablePlan { name: name.to_owned(), columns: Vec::new(), parent, key: None, unknown: None });
+        Ok(self.tables.len() - 1)
+    }
+
+    fn object(
+        &mut self,
+        key: &str,
+        fields: &Ordered<FieldSpec>,
+        table: usize,
+        prefix: &str,
+    ) -> Result<ObjectPlan, RecipeError> {
+        if fields.0.is_empty() {
+            return Err(self.invalid(key, "there must be at least one field"));
+        }
+        let id = self.objects;
+        self.objects += 1;
+        let mut plans = Vec::with_capacity(fields.0.len());
+        for (name, spec) in &fields.0 {
+            let key = format!("{key}.{name}");
+            let target = match spec.kind {
+                FieldType::Object => {
+                    self.forbid(&key, spec, "an object", &["table", "key"])?;
+                    let inner = self.inner(&key, spec)?;
+                    Target::Object(self.object(&format!("{key}.fields"), inner, table, &format!("{prefix}{name}_"))?)
+                }
+                FieldType::List => self.list(&key, name, spec, table)?,
+                _ => Target::Column(self.column(&key, name, spec, table, prefix)?),
+            };
+            plans.push(FieldPlan { name: name.clone(), required: spec.required, target });
+        }
+        Ok(ObjectPlan { id, table, fields: plans })
+    }
+
+    fn inner<'s>(&self, key: &str, spec: &'s FieldSpec) -> Result<&'s Ordered<FieldSpec>, RecipeError> {
+        spec.fields.as_ref().ok_or_else(|| self.invalid(key, "objects and lists need `fields`"))
+    }
+
+    fn list(&mut self, key: &str, name: &str, spec: &FieldSpec, parent: usize) -> Result<Target, RecipeError> {
+        self.forbid(key, spec, "a list", &[])?;
+        let inner = self.inner(key, spec)?;
+        let table = self.add_table(key, spec.table.as_deref().unwrap_or(name), Some(parent))?;
+        let plan = self.object(&format!("{key}.fields"), inner, table, "")?;
+        self.finish_table(key, table, spec.key.as_deref())?;
+        Ok(Target::List(plan))
+    }
+
+    /// Refuses rules that mean nothing for objects and lists.
+    fn forbid(&self, key: &str, spec: &FieldSpec, what: &str, more: &[&str]) -> Result<(), RecipeError> {
+        let present = [
+            ("protected", spec.protected),
+            ("column", spec.column.is_some()),
+            ("values", spec.values.is_some()),
+            ("pattern", spec.pattern.is_some()),
+            ("min", spec.min.is_some()),
+            ("max", spec.max.is_some()),
+            ("min_length", spec.min_length.is_some()),
+            ("max_length", spec.max_length.is_some()),
+            ("format", spec.format.is_some()),
+            ("precision", spec.precision.is_some()),
+            ("scale", spec.scale.is_some()),
+            ("table", spec.table.is_some() && more.contains(&"table")),
+            ("key", spec.key.is_some() && more.contains(&"key")),
+        ];
+        match present.iter().find(|(_, set)| *set) {
+            Some((rule, _)) => Err(self.invalid(&format!("{key}.{rule}"), format!("has no meaning for {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn column(
+        &mut self,
+        key: &str,
+        name: &str,
+        spec: &FieldSpec,
+        table: usize,
+        prefix: &str,
+    ) -> Result<usize, RecipeError> {
+        for (rule, set) in
+            [("table", spec.table.is_some()), ("key", spec.key.is_some()), ("fields", spec.fields.is_some())]
+        {
+            if set {
+                return Err(self.invalid(&format!("{key}.{rule}"), "is for objects and lists only"));
+            }
+        }
+        let withheld = spec.protected && self.recipe.protect == Protect::On;
+        self.protected |= withheld;
+        let kind = self.column_type(key, spec)?;
+        let rules = self.rules(key, spec, &kind)?;
+        let name = spec.column.clone().unwrap_or_else(|| format!("{prefix}{name}"));
+        let column = Column { name, kind, rules, withheld, inherited: None };
+        self.tables[table].columns.push(column);
+        Ok(self.tables[table].columns.len() - 1)
+    }
+
+    fn column_type(&self, key: &str, spec: &FieldSpec) -> Result<ColumnType, RecipeError> {
+        if spec.format.is_some() && spec.kind != FieldType::Date {
+            return Err(self.invalid(&format!("{key}.format"), "is for dates only"));
+        }
+        if (spec.precision.is_some() || spec.scale.is_some()) && spec.kind != FieldType::Decimal {
+            return Err(self.invalid(&format!("{key}.precision"), "is for decimals only"));
+        }
+        Ok(match spec.kind {
+            FieldType::String => ColumnType::String,
+            FieldType::Int => ColumnType::Int64,
+            FieldType::Int32 => ColumnType::Int32,
+            FieldType::Float => ColumnType::Float64,
+            FieldType::Bool => ColumnType::Bool,
+            FieldType::Timestamp => ColumnType::Timestamp,
+            FieldType::Json => ColumnType::Json,
+            FieldType::Decimal => {
+                let (precision, scale) = (spec.precision.unwrap_or(18), spec.scale.unwrap_or(2));
+                if !(1..=38).contains(&precision) || scale > precision {
+                    return Err(self.invalid(
+                        &format!("{key}.precision"),
+                        "must be 1 to 38 digits, with a scale of no more than those",
+                    ));
+                }
+                ColumnType::Decimal(precision, scale as i8)
+            }
+            FieldType::Date => ColumnType::Date(match spec.format.as_deref() {
+                None | Some("%Y-%m-%d") => DateOrder::Iso,
+                Some("%m/%d/%Y") => DateOrder::MonthFirst,
+                Some("%d.%m.%Y") => DateOrder::DayFirst,
+                Some("%Y%m%d") => DateOrder::Compact,
+                Some(other) => {
+                    return Err(self.invalid(
+                        &format!("{key}.format"),
+                        format!("'{other}' is none of %Y-%m-%d, %m/%d/%Y, %d.%m.%Y, %Y%m%d"),
+                    ));
+                }
+            }),
+            FieldType::Object | FieldType::List => unreachable!("objects and lists are no columns"),
+        })
+    }
+
+    fn rules(&self, key: &str, spec: &FieldSpec, kind: &ColumnType) -> Result<Rules, RecipeError> {
+        let text_only =
+            spec.values.is_some() || spec.pattern.is_some() || spec.min_length.is_some() || spec.max_length.is_some();
+        if text_only && *kind != ColumnType::String {
+            return Err(self.invalid(key, "values, pattern, min_length and max_length are for strings only"));
+        }
+        let bounded = spec.min.is_some() || spec.max.is_some();
+        if bounded && matches!(kind, ColumnType::String | ColumnType::Bool | ColumnType::Json) {
+            return Err(self.invalid(key, "min and max are for numbers, dates and timestamps only"));
+        }
+        let pattern = match &spec.pattern {
+            None => None,
+            Some(text) => Some(
+                Regex::new(&format!("^(?:{text})$"))
+                    .map_err(|error| self.invalid(&format!("{key}.pattern"), error.to_string()))?,
+            ),
+        };
+        let values = spec.values.clone().map(|mut values| {
+            values.sort();
+            values
+        });
+        Ok(Rules {
+            required: spec.required,
+            values,
+            pattern,
+            min: self.bound(&format!("{key}.min"), spec.min.as_ref(), kind)?,
+            max: self.bound(&format!("{key}.max"), spec.max.as_ref(), kind)?,
+            bounds: (written(spec.min.as_ref()), written(spec.max.as_ref())),
+            min_length: spec.min_length,
+            max_length: spec.max_length,
+        })
+    }
+
+    fn bound(&self, key: &str, bound: Option<&Scope>, kind: &ColumnType) -> Result<Option<f64>, RecipeError> {
+        let temporal = matches!(kind, ColumnType::Date(_) | ColumnType::Timestamp);
+        match bound {
+            None => Ok(None),
+            Some(Scope::Number(value)) if !temporal => Ok(Some(*value)),
+            Some(Scope::Text(text)) if temporal => {
+                let Some(days) = days_of_iso(text) else {
+                    return Err(self.invalid(key, format!("'{text}' is no date such as 2026-11-21")));
+                };
+                let unit = if *kind == ColumnType::Timestamp { 86_400e6 } else { 1.0 };
+                Ok(Some(days as f64 * unit))
+            }
+            Some(_) if temporal => Err(self.invalid(key, "must be a date such as 2026-11-21")),
+            Some(_) => Err(self.invalid(key, "must be a number")),
+        }
+    }
+
+    fn finish_table(&mut self, key: &str, table: usize, table_key: Option<&str>) -> Result<(), RecipeError> {
+        if let Some(name) = table_key {
+            let position = self.tables[table].columns.iter().position(|column| column.name == name);
+            let Some(position) = position else {
+                return Err(self.invalid(&format!("{key}.key"), format!("'{name}' is none of the table's columns")));
+            };
+            if self.tables[table].columns[position].withheld {
+                return Err(self.invalid(&format!("{key}.key"), "a protected field can't be the key of a table"));
+            }
+            self.tables[table].key = Some(position);
+        }
+        if self.recipe.unknown_fields == UnknownFields::Keep {
+            let column = Column {
+                name: UNKNOWN_COLUMN.to_owned(),
+                kind: ColumnType::Json,
+                rules: Rules::default(),
+                withheld: false,
+                inherited: None,
+            };
+            self.tables[table].columns.push(column);
+            self.tables[table].unknown = Some(self.tables[table].columns.len() - 1);
+        }
+        Ok(())
+    }
+
+    /// Gives every child table its ancestors' keys, nearest first, and checks that columns have different names.
+    fn inherit_keys(&mut self) -> Result<(), RecipeError> {
+        for table in 0..self.tables.len() {
+            let mut ancestor = self.tables[table].parent;
+            while let Some(parent) = ancestor {
+                let Some(key) = self.tables[parent].key else {
+                    return Err(self.invalid(
+                        &format!("table '{}'", self.tables[parent].name),
+                        "a table with child tables needs a `key` for them to carry",
+                    ));
+                };
+                let source = &self.tables[parent].columns[key];
+                let column = Column {
+                    name: source.name.clone(),
+                    kind: source.kind.clone(),
+                    rules: Rules::default(),
+                    withheld: false,
+                    inherited: Some((parent, key)),
+                };
+                self.tables[table].columns.push(column);
+                ancestor = self.tables[parent].parent;
+            }
+            let plan = &self.tables[table];
+            for (index, column) in plan.columns.iter().enumerate() {
+                if plan.columns[..index].iter().any(|earlier| earlier.name.eq_ignore_ascii_case(&column.name)) {
+                    return Err(self.invalid(
+                        &format!("table '{}'", plan.name),
+                        format!("two columns are called '{}': rename one with `column`", column.name),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A bound as the recipe writes it.
+fn written(bound: Option<&Scope>) -> String {
+    match bound {
+        Some(Scope::Number(number)) => number.to_string(),
+        Some(Scope::Text(text)) => text.clone(),
+        None => String::new(),
+    }
+}
+
+fn days_of_iso(text: &str) -> Option<i32> {
+    let mut parts = text.splitn(3, '-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let (year, month, day) = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
+    ((1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day))
+        .then(|| days_from_civil(year, month, day))
+}
