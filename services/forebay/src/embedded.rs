@@ -3,23 +3,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use forebay_budget::{Budget, Pool, Reservation};
+use forebay_budget::Budget;
 use forebay_catalog::Catalog;
-use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
-use forebay_lake::{STAGING_FOLDER, STATE_FOLDER};
+use forebay_gateway::{Gateway, Reach};
+use forebay_lake::STATE_FOLDER;
 use forebay_objects::{Place, Writers};
 use forebay_queue::{JobQueue, SqliteQueue, WorkHandler};
 use forebay_recipe::Prepared;
 use forebay_steps::Steps;
-use forebay_storage::{Storage, StorageConfig};
-use forebay_transform::{Transform, TransformConfig};
+use forebay_storage::Storage;
+use forebay_transform::Transform;
 use forebay_types::{JobId, REJECTS_TABLE};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Usage;
 use crate::plan::Plan;
+use crate::wiring::Wiring;
 
 /// How long a start waits for a process that is just going away to let go of the output.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -51,7 +51,6 @@ pub struct Embedded {
     stop: CancellationToken,
     queue_stop: CancellationToken,
     tasks: JoinSet<()>,
-    _standing: Vec<Reservation>,
     /// Held as long as the process works on this output.
     _lock: std::fs::File,
 }
@@ -94,79 +93,30 @@ impl Embedded {
         queue.clear().await?;
         // Chunks whose messages these were would otherwise wait until the dispatcher takes them for lost.
         catalog.undispatch_stale(Duration::ZERO).await?;
-        let budget = Budget::new(config.plan.memory.0);
-        let pool = |name: &'static str| -> anyhow::Result<Pool> { Ok(budget.pool(name, config.plan.of(name))?) };
-        // What is there all the time is reserved all the time, so that pressure tells how full the process is.
-        let mut standing = Vec::new();
-        for name in ["program", "uploads"] {
-            let pool = pool(name)?;
-            standing.push(pool.try_reserve(pool.capacity())?);
-        }
-        let stop = CancellationToken::new();
-        let changed = Arc::new(Notify::new());
-        let storage = Arc::new(Storage::new(
-            Arc::clone(&catalog),
-            budget.clone(),
-            pool("held")?,
-            pool("encoding")?,
-            StorageConfig {
-                row_group_bytes: config.plan.row_group_bytes,
-                file_bytes: config.file_bytes,
-                part_bytes: config.plan.part_bytes as usize,
-                commit_interval: config.commit_interval,
-                encoders: config.plan.workers,
-                spill,
-            },
-        ));
-        let transform = Arc::new(Transform::new(
-            Arc::clone(&catalog),
-            Arc::clone(&storage) as Arc<dyn forebay_api::Storage>,
-            budget.clone(),
-            pool("chunks")?,
-            pool("large_records")?,
-            TransformConfig {
-                owner: format!("embedded-{}-{}", std::process::id(), now_nanos()),
-                workers: config.plan.workers,
-                chunk_memory: config.plan.chunk_memory,
-                sql_memory: config.plan.sql_memory as usize,
-                staging_folder: STAGING_FOLDER.to_owned(),
-            },
-            Arc::clone(&changed),
-            stop.clone(),
-        ));
-        recover(&catalog, &storage, &transform, config.crashed).await?;
-        let gateway = Arc::new(Gateway::new(
-            Arc::clone(&catalog),
-            budget.clone(),
-            pool("intake")?,
-            GatewayConfig {
-                chunk_bytes: config.plan.chunk_bytes,
-                backlog: config.plan.in_flight as u64 * 4,
-                staging_folder: STAGING_FOLDER.to_owned(),
-                reach: Reach::Anywhere,
-                writers: Writers::One,
-            },
-            Arc::clone(&changed),
-            stop.clone(),
-        ));
+        let owner = format!("embedded-{}-{}", std::process::id(), now_nanos());
+        let wiring = Wiring::new(catalog, config.plan, owner)?;
+        let storage = wiring.storage(config.file_bytes, config.commit_interval, spill)?;
+        let transform = wiring.transform(Arc::clone(&storage) as Arc<dyn forebay_api::Storage>)?;
+        recover(&wiring.catalog, &storage, &transform, config.crashed).await?;
+        let backlog = wiring.plan.in_flight as u64 * 4;
+        let gateway = wiring.gateway(Reach::Anywhere, Writers::One, backlog)?;
         let mut started = Self {
             gateway,
-            catalog,
-            budget,
+            catalog: Arc::clone(&wiring.catalog),
+            budget: wiring.budget.clone(),
             transform,
-            stop,
+            stop: wiring.stop.clone(),
             queue_stop: CancellationToken::new(),
             tasks: JoinSet::new(),
-            _standing: standing,
             _lock: lock,
         };
-        started.spawn(queue, storage, changed, config.plan.in_flight);
+        started.spawn(&wiring, queue, storage);
         Ok(started)
     }
 
-    fn spawn(&mut self, queue: Arc<SqliteQueue>, storage: Arc<Storage>, changed: Arc<Notify>, in_flight: usize) {
+    fn spawn(&mut self, wiring: &Wiring, queue: Arc<SqliteQueue>, storage: Arc<Storage>) {
         let (handler, stop) = (Arc::clone(&self.transform), self.queue_stop.clone());
-        let worker = Arc::clone(&queue);
+        let (worker, in_flight) = (Arc::clone(&queue), wiring.plan.in_flight);
         self.tasks.spawn(async move {
             if let Err(error) = worker.run("transform", in_flight, handler as Arc<dyn WorkHandler>, stop).await {
                 tracing::error!(%error, "the queue's worker ended");
@@ -176,13 +126,7 @@ impl Embedded {
         self.tasks.spawn(async move { transform.keep_leases(stop).await });
         let (writer, stop) = (Arc::clone(&storage), self.stop.clone());
         self.tasks.spawn(async move { writer.run(stop).await });
-        let dispatcher = Dispatcher::new(Dispatch {
-            catalog: Arc::clone(&self.catalog),
-            queue,
-            storage,
-            changed,
-            staging_folder: STAGING_FOLDER.to_owned(),
-        });
+        let dispatcher = wiring.dispatcher(queue, storage);
         let stop = self.stop.clone();
         self.tasks.spawn(async move { dispatcher.run(stop).await });
     }

@@ -6,8 +6,10 @@ mod commands;
 mod embedded;
 mod plan;
 mod report;
+mod serve;
 mod supervisor;
 mod trim;
+mod wiring;
 
 pub use cli::main;
 pub use embedded::{Embedded, EmbeddedConfig};

@@ -1,0 +1,125 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_budget::{Budget, Pool, Reservation};
+use forebay_catalog::Catalog;
+use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
+use forebay_lake::STAGING_FOLDER;
+use forebay_objects::Writers;
+use forebay_queue::JobQueue;
+use forebay_storage::{Storage, StorageConfig};
+use forebay_transform::{Transform, TransformConfig};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::plan::Plan;
+
+/// What the services of one process share, and how each is made of it. One process or several: the wires are these.
+#[derive(Debug)]
+pub(crate) struct Wiring {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) budget: Budget,
+    pub(crate) plan: Plan,
+    /// Unique name of the process: leases are held in it.
+    pub(crate) owner: String,
+    /// Wakes whoever waits for something to change in this process.
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) stop: CancellationToken,
+    /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
+    _standing: Vec<Reservation>,
+}
+
+impl Wiring {
+    pub(crate) fn new(catalog: Arc<Catalog>, plan: Plan, owner: String) -> anyhow::Result<Self> {
+        let budget = Budget::new(plan.memory.0);
+        let mut standing = Vec::new();
+        for name in ["program", "uploads"] {
+            let pool = budget.pool(name, plan.of(name))?;
+            standing.push(pool.try_reserve(pool.capacity())?);
+        }
+        Ok(Self {
+            catalog,
+            budget,
+            plan,
+            owner,
+            changed: Arc::new(Notify::new()),
+            stop: CancellationToken::new(),
+            _standing: standing,
+        })
+    }
+
+    fn pool(&self, name: &'static str) -> anyhow::Result<Pool> {
+        Ok(self.budget.pool(name, self.plan.of(name))?)
+    }
+
+    pub(crate) fn storage(
+        &self,
+        file_bytes: u64,
+        commit_interval: Duration,
+        spill: PathBuf,
+    ) -> anyhow::Result<Arc<Storage>> {
+        Ok(Arc::new(Storage::new(
+            Arc::clone(&self.catalog),
+            self.budget.clone(),
+            self.pool("held")?,
+            self.pool("encoding")?,
+            StorageConfig {
+                owner: self.owner.clone(),
+                row_group_bytes: self.plan.row_group_bytes,
+                file_bytes,
+                part_bytes: self.plan.part_bytes as usize,
+                commit_interval,
+                encoders: self.plan.workers,
+                spill,
+            },
+        )))
+    }
+
+    pub(crate) fn transform(&self, storage: Arc<dyn forebay_api::Storage>) -> anyhow::Result<Arc<Transform>> {
+        Ok(Arc::new(Transform::new(
+            Arc::clone(&self.catalog),
+            storage,
+            self.budget.clone(),
+            self.pool("chunks")?,
+            self.pool("large_records")?,
+            TransformConfig {
+                owner: self.owner.clone(),
+                workers: self.plan.workers,
+                chunk_memory: self.plan.chunk_memory,
+                sql_memory: self.plan.sql_memory as usize,
+                staging_folder: STAGING_FOLDER.to_owned(),
+            },
+            Arc::clone(&self.changed),
+            self.stop.clone(),
+        )))
+    }
+
+    /// `backlog` is how many chunks of a job may wait for workers before its client is slowed down.
+    pub(crate) fn gateway(&self, reach: Reach, writers: Writers, backlog: u64) -> anyhow::Result<Arc<Gateway>> {
+        Ok(Arc::new(Gateway::new(
+            Arc::clone(&self.catalog),
+            self.budget.clone(),
+            self.pool("intake")?,
+            GatewayConfig {
+                chunk_bytes: self.plan.chunk_bytes,
+                backlog,
+                staging_folder: STAGING_FOLDER.to_owned(),
+                reach,
+                writers,
+            },
+            Arc::clone(&self.changed),
+            self.stop.clone(),
+        )))
+    }
+
+    pub(crate) fn dispatcher(&self, queue: Arc<dyn JobQueue>, storage: Arc<dyn forebay_api::Storage>) -> Dispatcher {
+        Dispatcher::new(Dispatch {
+            catalog: Arc::clone(&self.catalog),
+            queue,
+            storage,
+            changed: Arc::clone(&self.changed),
+            staging_folder: STAGING_FOLDER.to_owned(),
+        })
+    }
+}
