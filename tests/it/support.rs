@@ -114,11 +114,17 @@ fn with_report<'a>(args: &[&'a str]) -> Vec<&'a str> {
 impl Outcome {
     /// The one check that every job's report must pass.
     pub(crate) fn conserved(&self) -> &Self {
+        self.conserved_elsewhere();
+        assert!(self.peak() > 0);
+        self
+    }
+
+    /// The same for a job that other processes did, of whose memory its report says nothing.
+    pub(crate) fn conserved_elsewhere(&self) -> &Self {
         let report = self.report.as_ref().unwrap_or_else(|| panic!("no report: {}{}", self.stdout, self.stderr));
         assert_eq!(report["state"], "done", "{}{}", self.stdout, self.stderr);
         let rejected: u64 = report["rejects"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
         assert_eq!(self.records_in(), self.records_written() + rejected, "{report}");
-        assert!(report["peak_rss_bytes"].as_u64().unwrap() > 0);
         self
     }
 

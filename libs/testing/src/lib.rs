@@ -5,3 +5,4 @@
 
 pub mod faults;
 pub mod s3;
+pub mod wire;

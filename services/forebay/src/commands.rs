@@ -99,7 +99,7 @@ pub(crate) async fn plan_for(
 }
 
 /// A quarter of what the machine or container has, between 128 MiB and 2 GiB.
-fn default_memory() -> ByteSize {
+pub(crate) fn default_memory() -> ByteSize {
     let machine = memory::machine_limit().unwrap_or(4 << 30);
     ByteSize((machine / 4).clamp(128 << 20, 2 << 30))
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::Usage;
 use crate::plan::Plan;
+use crate::supervisor;
 use crate::wiring::Wiring;
 
 /// How long a start waits for a process that is just going away to let go of the output.
@@ -93,8 +94,7 @@ impl Embedded {
         queue.clear().await?;
         // Chunks whose messages these were would otherwise wait until the dispatcher takes them for lost.
         catalog.undispatch_stale(Duration::ZERO).await?;
-        let owner = format!("embedded-{}-{}", std::process::id(), now_nanos());
-        let wiring = Wiring::new(catalog, config.plan, owner)?;
+        let wiring = Wiring::new(catalog, config.plan, supervisor::owner())?;
         let storage = wiring.storage(config.file_bytes, config.commit_interval, spill)?;
         let transform = wiring.transform(Arc::clone(&storage) as Arc<dyn forebay_api::Storage>)?;
         recover(&wiring.catalog, &storage, &transform, config.crashed).await?;
@@ -224,8 +224,4 @@ async fn patiently<T, E: std::fmt::Display>(open: impl AsyncFn() -> Result<T, E>
             result => return result,
         }
     }
-}
-
-fn now_nanos() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }

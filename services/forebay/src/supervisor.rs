@@ -1,4 +1,4 @@
-//! `forebay run` works in a child process, so that a chunk that kills its worker does not end the job: the parent sees
+//! `forebay run` and what else works on chunks does so in a child process, so that a chunk that kills its worker does not end the job: the parent sees
 //! how the child died, and starts it again, told so. The chunks that were at work are then halved and tried alone;
 //! at the third death they are quarantined. A child that somebody kills together with its parent leaves no such
 //! mark, and its chunks are simply done again.
@@ -13,18 +13,21 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Set for the child; its value is the parent's process id.
 const SUPERVISED: &str = "FOREBAY_SUPERVISED";
 
-/// Set for a child whose predecessor died.
-const CRASHED: &str = "FOREBAY_CRASHED";
+/// The child's unique name, in which it holds leases. The supervisor gives it, so that it knows whose they were.
+const OWNER: &str = "FOREBAY_OWNER";
+
+/// Set for a child whose predecessor died; its value is the predecessor's name.
+const DIED: &str = "FOREBAY_DIED";
 
 /// Deaths after which something else than a chunk must be wrong.
 const MOST_DEATHS: u32 = 200;
 
 /// What this process is.
 pub(crate) enum Role {
-    /// It does the work. The flag says whether its predecessor died at work.
+    /// It does the work.
     Worker {
-        /// True if the process before died of something that was no clean stop.
-        crashed: bool,
+        /// The name of the worker before, if that died of something that was no clean stop.
+        died: Option<String>,
     },
     /// It watches over one that does.
     Supervisor,
@@ -39,7 +42,18 @@ pub(crate) fn role() -> anyhow::Result<Role> {
     if !alive {
         std::process::exit(1);
     }
-    Ok(Role::Worker { crashed: std::env::var_os(CRASHED).is_some() })
+    Ok(Role::Worker { died: std::env::var(DIED).ok() })
+}
+
+/// The unique name of this process.
+pub(crate) fn owner() -> String {
+    std::env::var(OWNER).unwrap_or_else(|_| new_owner())
+}
+
+fn new_owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    format!("{}-{}-{now:x}", host.trim(), std::process::id())
 }
 
 /// Runs this command in a child until it ends by itself, and gives its exit status.
@@ -47,12 +61,15 @@ pub(crate) fn supervise(restartable: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut deaths = 0;
+        let mut died = None;
         loop {
-            let status = run_child(deaths > 0).await?;
+            let owner = new_owner();
+            let status = run_child(&owner, died.as_deref()).await?;
             if let Some(code) = status.code() {
                 return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
             }
             deaths += 1;
+            died = Some(owner);
             let signal = status.signal().unwrap_or(0);
             if !restartable || deaths > MOST_DEATHS {
                 anyhow::bail!(
@@ -69,12 +86,13 @@ pub(crate) fn supervise(restartable: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn run_child(crashed: bool) -> anyhow::Result<std::process::ExitStatus> {
+async fn run_child(owner: &str, died: Option<&str>) -> anyhow::Result<std::process::ExitStatus> {
     let program = std::env::current_exe().context("can't find the program itself")?;
     let mut command = Command::new(program);
     command.args(std::env::args_os().skip(1)).env(SUPERVISED, std::process::id().to_string()).stdin(Stdio::inherit());
-    if crashed {
-        command.env(CRASHED, "1");
+    command.env(OWNER, owner);
+    if let Some(died) = died {
+        command.env(DIED, died);
     }
     // A group of its own, so that a terminal's Ctrl-C comes to the child once: through the parent.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -1,13 +1,15 @@
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
+use forebay_api::Caller;
 use forebay_catalog::{Catalog, CatalogError, Job};
 use forebay_objects::Place;
 use serde_json::json;
 
 use crate::cli::JobsArgs;
-use crate::commands::Usage;
+use crate::commands::{Usage, service_error};
 use crate::embedded::{catalog_url, state_folder};
 
 /// `forebay jobs`
@@ -31,7 +33,7 @@ pub(crate) async fn open_catalog(output: &str) -> anyhow::Result<Catalog> {
 
 /// The job with a key, which must be there.
 pub(crate) async fn find_job(catalog: &Catalog, key: &str) -> anyhow::Result<Job> {
-    match catalog.job_by_key(key).await {
+    match catalog.job_by_key(Caller::LOCAL, key).await {
         Ok(job) => Ok(job),
         Err(CatalogError::NotFound(_)) => Err(Usage(format!("there is no job '{key}' (see forebay jobs)")).into()),
         Err(error) => Err(error.into()),
@@ -39,22 +41,24 @@ pub(crate) async fn find_job(catalog: &Catalog, key: &str) -> anyhow::Result<Job
 }
 
 async fn list(args: &JobsArgs) -> anyhow::Result<()> {
-    let catalog = open_catalog(&args.output).await?;
+    let (gateway, caller) = (args.server.gateway(&args.output).await?, Caller::local());
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_FULL_CONDENSED)
         .set_header(["job", "recipe", "state", "records", "rows", "rejects", "chunks", "started"]);
-    for job in catalog.list_jobs(args.limit, None).await? {
-        let progress = catalog.progress(job.id).await?;
+    for job in gateway.list_jobs(&caller, args.limit, None).await.map_err(service_error)? {
+        let progress = gateway.get_job(&caller, &job.job).await.map_err(service_error)?;
         let rejects: u64 = progress.rejects.values().sum();
         if args.json {
+            let rows: BTreeMap<&str, u64> =
+                progress.rows_out.iter().map(|table| (table.table.as_str(), table.rows)).collect();
             println!(
                 "{}",
                 json!({
-                    "job": job.key, "recipe": job.recipe_name, "state": job.state.as_str(), "error": job.error,
+                    "job": job.job, "recipe": job.recipe, "state": job.state.as_str(), "error": job.error,
                     "created_at": time(job.created_at), "ended_at": job.ended_at.map(time),
-                    "records_in": progress.records_in, "rows_out": progress.rows, "rejects": progress.rejects,
-                    "bytes_in": progress.bytes_framed, "bytes_out": progress.bytes_out, "chunks": progress.chunks,
+                    "records_in": progress.records_in, "rows_out": rows, "rejects": progress.rejects,
+                    "bytes_in": progress.bytes_in, "bytes_out": progress.bytes_out, "chunks": progress.chunks,
                     "retries": progress.retries,
                 })
             );
@@ -63,11 +67,11 @@ async fn list(args: &JobsArgs) -> anyhow::Result<()> {
         let done = progress.chunks.get("committed").copied().unwrap_or(0);
         let all: u64 = progress.chunks.iter().filter(|(state, _)| *state != "split").map(|(_, n)| n).sum();
         table.add_row([
-            job.key,
-            job.recipe_name,
+            job.job,
+            job.recipe,
             job.error.map_or(job.state.as_str().to_owned(), |error| format!("{}: {error}", job.state.as_str())),
             progress.records_in.to_string(),
-            progress.rows.values().sum::<u64>().to_string(),
+            progress.rows_out.iter().map(|table| table.rows).sum::<u64>().to_string(),
             rejects.to_string(),
             format!("{done} of {all}"),
             time(job.created_at),

@@ -3,13 +3,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use forebay_gateway::list_rejects;
+use forebay_api::Caller;
 use forebay_types::JobState;
 use futures::StreamExt;
 use serde_json::json;
 
 use crate::cli::RejectsArgs;
-use crate::commands::jobs::{find_job, open_catalog};
+use crate::commands::service_error;
 use crate::commands::run::runtime;
 
 /// Rows of a table that a person looks at.
@@ -25,15 +25,15 @@ pub(crate) fn run(args: RejectsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
-    let catalog = open_catalog(&args.output).await?;
-    let job = find_job(&catalog, &args.job).await?;
-    let mut rejects = list_rejects(&job).await?;
+    let (gateway, caller) = (args.server.gateway(&args.output).await?, Caller::local());
+    let job = gateway.get_job(&caller, &args.job).await.map_err(service_error)?;
+    let mut rejects = gateway.rejects(&caller, &args.job).await.map_err(service_error)?;
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["input", "record", "reason", "path", "message"]);
     let (mut seen, mut withheld) = (0usize, 0usize);
     let mut out = std::io::stdout().lock();
     while let Some(reject) = rejects.next().await {
-        let reject = reject?;
+        let reject = reject.map_err(service_error)?;
         seen += 1;
         if args.json {
             let raw = reject.raw.as_ref().map(|raw| String::from_utf8_lossy(raw).into_owned());
@@ -65,7 +65,7 @@ async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
         writeln!(out, "{table}").context("can't write")?;
         let more = if seen > SHOWN { format!(", the first {SHOWN} shown (--json shows all)") } else { String::new() };
         writeln!(out, "{seen} rejects{more}").context("can't write")?;
-        if job.state == JobState::Running {
+        if job.summary.state == JobState::Running {
             writeln!(out, "the job is not at its end: there may be more").context("can't write")?;
         }
     }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use forebay_api::Caller;
 use forebay_catalog::{Catalog, CatalogError, Job};
 use forebay_gateway::list_rejects;
 use forebay_types::JobState;
@@ -88,7 +89,7 @@ async fn latest(catalog: &Catalog, first: Job) -> anyhow::Result<(Job, u32)> {
     let base = first.key.clone();
     let mut job = first;
     for next in 1.. {
-        match catalog.job_by_key(&format!("{base}/replay-{next}")).await {
+        match catalog.job_by_key(Caller::LOCAL, &format!("{base}/replay-{next}")).await {
             Ok(replay) => job = replay,
             Err(CatalogError::NotFound(_)) => return Ok((job, next)),
             Err(error) => return Err(error.into()),

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use forebay_api::{Gateway as _, JobProgress, ServiceError, SubmitEvent, SubmitRequest};
+use forebay_api::{Caller, Gateway as _, JobProgress, ServiceError, SubmitEvent, SubmitRequest};
 use forebay_objects::Place;
 use forebay_types::{ByteSize, JobState};
 use futures::StreamExt;
@@ -30,9 +30,9 @@ pub(crate) fn start(args: RunArgs) -> anyhow::Result<ExitCode> {
             let stream = args.inputs.iter().any(|input| input == "-");
             supervisor::supervise(!stream)
         }
-        Role::Worker { crashed } => {
+        Role::Worker { died } => {
             let runtime = runtime()?;
-            let result = runtime.block_on(run(args, crashed));
+            let result = runtime.block_on(run(args, died.is_some()));
             // A blocking read of standard input would keep the process.
             runtime.shutdown_timeout(Duration::from_secs(1));
             result
@@ -88,7 +88,7 @@ async fn work(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let ended = drive(&embedded, request, &args).await;
     let result = match ended {
         Ok(Ended { key, interrupted, before, error }) => {
-            let progress = embedded.gateway.get_job(&key).await.map_err(service_error)?;
+            let progress = embedded.gateway.get_job(&Caller::local(), &key).await.map_err(service_error)?;
             let report = Report::new(&progress, started.elapsed().as_secs_f64(), Some(plan.memory.0));
             if let Some(path) = &args.report {
                 let text = serde_json::to_string_pretty(&report)?;
@@ -119,7 +119,7 @@ struct Ended {
 /// Submits the job and waits for its end, or for a signal.
 async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> anyhow::Result<Ended> {
     let max_rejects = request.max_rejects;
-    let mut events = embedded.gateway.submit(request, futures::stream::empty().boxed()).await.map_err(service_error)?;
+    let mut events = embedded.gateway.submit(&Caller::local(), request, futures::stream::empty().boxed()).await.map_err(service_error)?;
     let accepted = match events.next().await {
         Some(Ok(SubmitEvent::Accepted(accepted))) => accepted,
         Some(Err(error)) => return Err(service_error(error)),
@@ -133,7 +133,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut updates = embedded.gateway.watch_job(&key).await.map_err(service_error)?;
+    let mut updates = embedded.gateway.watch_job(&Caller::local(), &key).await.map_err(service_error)?;
     let mut latest: Option<JobProgress> = None;
     let mut framing = true;
     loop {
