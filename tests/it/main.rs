@@ -12,4 +12,5 @@ mod poison;
 mod rejects;
 mod s3;
 mod sql;
+mod suite;
 mod support;

@@ -6,13 +6,15 @@ mod submit;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use forebay_testing::faults::FaultProxy;
 use forebay_testing::postgres::Postgres;
 use forebay_testing::redis::Redis;
 use forebay_testing::s3::{S3Server, files_below};
+use forebay_testing::wire::Wire;
 
 use crate::support::{Outcome, Scratch, files_of, rows_of};
 
@@ -37,7 +39,19 @@ pub(crate) struct Suite {
     pub(crate) redis: Redis,
     pub(crate) s3: S3Server,
     pub(crate) services: Vec<Service>,
+    /// Between services and what they need.
+    pub(crate) wires: Wires,
+    /// Before the store.
+    pub(crate) store: FaultProxy,
     variables: Vec<(String, String)>,
+}
+
+/// Connections that can be cut.
+pub(crate) struct Wires {
+    pub(crate) postgres: Wire,
+    pub(crate) redis: Wire,
+    /// To each storage writer.
+    pub(crate) storages: Vec<Wire>,
 }
 
 /// A service's process.
@@ -64,7 +78,7 @@ impl Service {
 
     /// Tells it to stop, and gives its exit status.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
-        self.signal("TERM");
+        send("TERM", self.child.id());
         let since = Instant::now();
         while since.elapsed() < SOON {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -75,9 +89,9 @@ impl Service {
         panic!("{} did not stop: {}", self.kind, self.log());
     }
 
-    /// Sends a signal to the process and, for a service that is supervised, to its worker.
-    pub(crate) fn signal(&self, signal: &str) {
-        send(signal, self.child.id());
+    /// Its process and, if it is supervised, its worker.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        [Some(self.child.id()), self.worker()].into_iter().flatten().collect()
     }
 
     /// The worker of a supervised service.
@@ -97,13 +111,12 @@ impl Service {
 
     /// Most memory that a process of it ever had resident, in bytes.
     pub(crate) fn peak(&self) -> u64 {
-        let pids = [Some(self.child.id()), self.worker()];
         let peak = |pid: u32| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().to_owned();
             Some(line.trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
         };
-        pids.into_iter().flatten().filter_map(peak).max().unwrap_or(0)
+        self.pids().into_iter().filter_map(peak).max().unwrap_or(0)
     }
 }
 
@@ -134,19 +147,36 @@ impl Suite {
     /// Starts everything and waits until it is ready. `variables` are for all services.
     pub(crate) fn start_with(fleet: Fleet, variables: &[(&str, &str)]) -> Self {
         let (scratch, postgres, redis, s3) = (Scratch::new(), Postgres::start(), Redis::start(), S3Server::start());
-        let mut all = S3Server::variables(s3.endpoint());
-        all.extend([
-            ("FOREBAY_CATALOG_URL".to_owned(), postgres.url()),
-            ("FOREBAY_QUEUE_URL".to_owned(), redis.url()),
-            ("FOREBAY_STORE_URL".to_owned(), "s3://bucket/store".to_owned()),
-            ("FOREBAY_MEMORY".to_owned(), "192MiB".to_owned()),
-            ("FOREBAY_COMMIT_INTERVAL".to_owned(), "2s".to_owned()),
-        ]);
-        all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let store = FaultProxy::start(s3.endpoint());
+        let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let storages: Vec<SocketAddr> = (0..fleet.storages).map(|_| free_address()).collect();
-        let addresses: Vec<String> = storages.iter().map(|address| format!("http://{address}")).collect();
-        all.push(("FOREBAY_STORAGE_URL".to_owned(), addresses.join(",")));
-        let mut suite = Self { scratch, postgres, redis, s3, services: Vec::new(), variables: all };
+        let wires = Wires {
+            postgres: Wire::start(local(postgres.port())),
+            redis: Wire::start(local(redis.port())),
+            storages: storages.iter().map(|address| Wire::start(*address)).collect(),
+        };
+        let through = |url: String, port: u16, wire: &Wire| {
+            url.replace(&format!(":{port}"), &format!(":{}", wire.address().port()))
+        };
+        // Faults cost a connection a request: only who asks for them goes through them.
+        let faulty = variables.iter().any(|(name, _)| *name == "AWS_TIMEOUT");
+        let endpoint = if faulty { store.endpoint() } else { s3.endpoint().to_owned() };
+        let mut all = S3Server::variables(&endpoint);
+        let addresses: Vec<String> = wires.storages.iter().map(|wire| format!("http://{}", wire.address())).collect();
+        all.extend(
+            [
+                ("FOREBAY_CATALOG_URL", through(postgres.url(), postgres.port(), &wires.postgres)),
+                ("FOREBAY_QUEUE_URL", through(redis.url(), redis.port(), &wires.redis)),
+                ("FOREBAY_STORE_URL", "s3://bucket/store".to_owned()),
+                ("FOREBAY_STORAGE_URL", addresses.join(",")),
+                ("FOREBAY_MEMORY", "192MiB".to_owned()),
+                ("FOREBAY_COMMIT_INTERVAL", "2s".to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let services = Vec::new();
+        let mut suite = Self { scratch, postgres, redis, s3, services, wires, store, variables: all };
         for address in storages {
             suite.launch("storage", address);
         }
@@ -168,7 +198,7 @@ impl Suite {
         self.services.push(Service { kind, address, metrics, child, log });
     }
 
-    fn spawn(&self, kind: &str, address: SocketAddr, metrics: SocketAddr, log: &PathBuf) -> Child {
+    fn spawn(&self, kind: &str, address: SocketAddr, metrics: SocketAddr, log: &Path) -> Child {
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
         command

@@ -193,6 +193,9 @@ impl Node {
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         wiring.stop = self.stop.clone();
+        if let Some(lease) = settings.lease {
+            wiring.lease = lease.0;
+        }
         sampler::start(&wiring, metrics, &mut self.tasks);
         let storage: Arc<dyn forebay_api::Storage> = if roles.storage {
             let storage = self.start_storage(&wiring, settings)?;

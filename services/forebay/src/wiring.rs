@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::plan::Plan;
 
+/// How long a chunk, or a group of files, is held without a sign of life of its process.
+const LEASE: Duration = Duration::from_secs(15);
+
 /// What the services of one process share, and how each is made of it. One process or several: the wires are these.
 #[derive(Debug)]
 pub(crate) struct Wiring {
@@ -26,6 +29,8 @@ pub(crate) struct Wiring {
     /// Wakes whoever waits for something to change in this process.
     pub(crate) changed: Arc<Notify>,
     pub(crate) stop: CancellationToken,
+    /// How long leases last without a sign of life.
+    pub(crate) lease: Duration,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -45,6 +50,7 @@ impl Wiring {
             owner,
             changed: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
+            lease: LEASE,
             _standing: standing,
         })
     }
@@ -66,6 +72,7 @@ impl Wiring {
             self.pool("encoding")?,
             StorageConfig {
                 owner: self.owner.clone(),
+                lease: self.lease,
                 row_group_bytes: self.plan.row_group_bytes,
                 file_bytes,
                 part_bytes: self.plan.part_bytes as usize,
@@ -85,6 +92,7 @@ impl Wiring {
             self.pool("large_records")?,
             TransformConfig {
                 owner: self.owner.clone(),
+                lease: self.lease,
                 workers: self.plan.workers,
                 chunk_memory: self.plan.chunk_memory,
                 sql_memory: self.plan.sql_memory as usize,

@@ -20,11 +20,8 @@ use crate::failure::Failure;
 use crate::process::Attempt;
 use crate::split::halves_of;
 
-/// How long a claim is held without a sign of life.
-const LEASE: Duration = Duration::from_secs(15);
-
-/// How often leases are renewed.
-const RENEW: Duration = Duration::from_secs(5);
+/// A lease is renewed so many times before it would run out.
+const RENEWALS: u32 = 3;
 
 /// First wait after a transient failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -46,6 +43,8 @@ const KNOWN_JOBS: usize = 16;
 pub struct TransformConfig {
     /// Unique name of this process.
     pub owner: String,
+    /// How long a claim is held without a sign of life.
+    pub lease: Duration,
     /// Chunks decoded at the same time.
     pub workers: usize,
     /// Budget bytes that one chunk in work needs.
@@ -115,9 +114,9 @@ impl Transform {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(RENEW) => {}
+                () = tokio::time::sleep(self.config.lease / RENEWALS) => {}
             }
-            if let Err(error) = self.catalog.renew(&self.config.owner, LEASE).await {
+            if let Err(error) = self.catalog.renew(&self.config.owner, self.config.lease).await {
                 tracing::warn!(%error, "failed to renew leases");
             }
         }
@@ -165,7 +164,7 @@ impl Transform {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            match self.catalog.claim(chunk, &self.config.owner, LEASE).await? {
+            match self.catalog.claim(chunk, &self.config.owner, self.config.lease).await? {
                 ClaimOutcome::Claimed(claim) => break *claim,
                 ClaimOutcome::Gone => return Ok(()),
                 ClaimOutcome::Busy => tokio::time::sleep(Duration::from_millis(20)).await,

@@ -83,7 +83,7 @@ fn faults_by_a_schedule_lose_nothing_and_double_nothing() {
     println!("FOREBAY_CHAOS_SEED={seed} FOREBAY_CHAOS_FAULTS={faults}");
     let fleet = Fleet { gateways: 1, transforms: 2, storages: 2 };
     // Leases of three seconds, so that what sleeps for longer is taken for dead within the test's time.
-    let mut suite = Suite::start_through_wires(fleet, &[("FOREBAY_LEASE", "3s"), ("AWS_TIMEOUT", "3s")]);
+    let mut suite = Suite::start_with(fleet, &[("FOREBAY_LEASE", "3s"), ("AWS_TIMEOUT", "3s")]);
     let input = suite.scratch.write("p.ndjson", patients(PATIENTS));
     suite.scratch.run("clinical", &input, "alone", &["protect=off"]).expect(0).conserved();
     let mut jobs = Jobs { submitted: 0, running: Vec::new() };
@@ -159,19 +159,21 @@ fn inflict(suite: &mut Suite, fault: &Fault) {
             std::thread::sleep(Duration::from_millis(300));
             suite.redis.start_again();
         }
-        Fault::EmptyRedis => suite.redis.command(&["FLUSHALL"]),
+        Fault::EmptyRedis => {
+            suite.redis.command("FLUSHALL");
+        }
         Fault::KillPostgres => {
             suite.postgres.kill();
             suite.postgres.start_again();
         }
         Fault::Store(percent) => {
             let faults = [StoreFault::INTERNAL, StoreFault::SLOW_DOWN, StoreFault::CutBefore, StoreFault::CutAfter];
-            suite.store_faults().often(*percent, *percent, &faults);
+            suite.store.often(*percent, *percent, &faults);
             std::thread::sleep(Duration::from_millis(500));
-            suite.store_faults().pass();
+            suite.store.pass();
         }
-        Fault::CutStorage => suite.wires().storage.cut(),
-        Fault::CutPostgres => suite.wires().postgres.cut(),
-        Fault::CutRedis => suite.wires().redis.cut(),
+        Fault::CutStorage => suite.wires.storages[0].cut(),
+        Fault::CutPostgres => suite.wires.postgres.cut(),
+        Fault::CutRedis => suite.wires.redis.cut(),
     }
 }

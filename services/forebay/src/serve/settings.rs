@@ -67,6 +67,8 @@ settings! {
     file_size: ByteSize, "FOREBAY_FILE_SIZE";
     /// Longest time that written rows wait for their commit (default: 30s)
     commit_interval: Span, "FOREBAY_COMMIT_INTERVAL";
+    /// How long a chunk, or a file that is being written, is held without a sign of life of its process (default: 15s)
+    lease: Span, "FOREBAY_LEASE";
     /// Folder for what the budget does not hold (default: the system's folder for temporary files)
     spill: PathBuf, "FOREBAY_SPILL";
     /// How long a service that is told to stop goes on with what is in work (default: 25s)
