@@ -11,6 +11,7 @@ mod framing;
 mod job;
 mod parquet_input;
 mod quiet;
+mod resume;
 mod sample;
 mod sent;
 mod service;

@@ -34,13 +34,17 @@ impl SentFrames {
             let (sending, uri) = (Arc::clone(&sending), uri.clone());
             async move {
                 let mut sending = sending.lock().await;
-                let frame = match sending.next().await.map_err(|error| interrupted(&uri, error))? {
-                    Some(frame) if frame.input > input => {
-                        sending.ahead = Some(frame);
-                        return Ok(None);
+                let frame = loop {
+                    match sending.next().await.map_err(|error| interrupted(&uri, error))? {
+                        Some(frame) if frame.input > input => {
+                            sending.ahead = Some(frame);
+                            return Ok(None);
+                        }
+                        // A client whose own input pauses shows that it is there.
+                        Some(frame) if frame.data.is_empty() && frame.input == input => {}
+                        Some(frame) => break frame,
+                        None => return Ok(None),
                     }
-                    Some(frame) => frame,
-                    None => return Ok(None),
                 };
                 if (frame.input, frame.offset) != (input, at) {
                     let message = format!(

@@ -95,14 +95,14 @@ impl Reach {
 /// The gateway, in this process.
 #[derive(Debug)]
 pub struct Gateway {
-    catalog: Arc<Catalog>,
+    pub(crate) catalog: Arc<Catalog>,
     budget: Budget,
     intake: Pool,
     config: GatewayConfig,
     changed: Arc<Notify>,
     stop: CancellationToken,
     /// Jobs that are framed here now, and what each waits for.
-    framings: Arc<Mutex<HashMap<JobId, Waits>>>,
+    pub(crate) framings: Arc<Mutex<HashMap<JobId, Waits>>>,
 }
 
 impl Gateway {
@@ -150,7 +150,7 @@ impl Gateway {
         }
     }
 
-    fn framing(
+    pub(crate) fn framing(
         &self,
         job: Job,
         prepared: Prepared,
@@ -174,7 +174,7 @@ impl Gateway {
         })
     }
 
-    fn spawn_framing(
+    pub(crate) fn spawn_framing(
         &self,
         framing: JobFraming,
         frames: Option<SentFrames>,
