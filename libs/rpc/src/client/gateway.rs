@@ -1,15 +1,17 @@
 use async_trait::async_trait;
 use bytes::Bytes;
-use forebay_api::{BoxStream, Gateway, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest};
+use forebay_api::{
+    BoxStream, Caller, Gateway, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest,
+};
 use forebay_proto::common::v1::Failure;
 use forebay_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use forebay_proto::gateway::v1::{self as wire, submit_request::Part};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tonic::transport::Channel;
 
+use super::Channel;
 use super::call::{RequestPart, answers, exchange, request};
 use crate::convert::{FromWire, ProtocolError, ToWire};
-use crate::limits::{FRAME_LIMIT, MESSAGE_LIMIT};
+use crate::limits::{FRAME_LIMIT, KEEPALIVE_INTERVAL, MESSAGE_LIMIT};
 use crate::status::from_status;
 
 /// A gateway at the other end of a channel.
@@ -37,10 +39,21 @@ fn submission(
 ) -> BoxStream<Result<wire::SubmitRequest, ServiceError>> {
     let frames = if request.inputs.is_empty() { frames } else { stream::empty().boxed() };
     let header = stream::once(async { Ok(Part::Header(request.to_wire())) });
-    let frames = frames.map_ok(|frame| stream::iter(pieces(frame).map(Ok))).try_flatten();
+    let frames = attended(frames.map_ok(|frame| stream::iter(pieces(frame).map(Ok))).try_flatten().boxed());
     let end = stream::once(async { Ok(Part::End(wire::SubmitEnd {})) });
     let parts = header.chain(frames.map_ok(Part::Frame)).chain(end);
     parts.map_ok(|part| wire::SubmitRequest { part: Some(part) }).boxed()
+}
+
+/// The frames, and empty ones while there are none: a server does not wait without end for a client that is silent.
+fn attended(frames: BoxStream<Result<Bytes, ServiceError>>) -> BoxStream<Result<Bytes, ServiceError>> {
+    let frames = stream::unfold(frames, |mut frames| async move {
+        match tokio::time::timeout(KEEPALIVE_INTERVAL, frames.next()).await {
+            Ok(frame) => frame.map(|frame| (frame, frames)),
+            Err(_) => Some((Ok(Bytes::new()), frames)),
+        }
+    });
+    frames.boxed()
 }
 
 fn pieces(mut frame: Bytes) -> impl Iterator<Item = Bytes> {
@@ -51,6 +64,7 @@ fn pieces(mut frame: Bytes) -> impl Iterator<Item = Bytes> {
 impl Gateway for GatewayClient {
     async fn submit(
         &self,
+        _: &Caller,
         request: SubmitRequest,
         frames: BoxStream<Result<Bytes, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError> {
@@ -59,13 +73,13 @@ impl Gateway for GatewayClient {
             .await
     }
 
-    async fn get_job(&self, job: &str) -> Result<JobProgress, ServiceError> {
+    async fn get_job(&self, _: &Caller, job: &str) -> Result<JobProgress, ServiceError> {
         let request = request(wire::GetJobRequest { job: job.to_owned() })?;
         let response = self.0.clone().get_job(request).await.map_err(|status| from_status(&status))?;
         JobProgress::from_wire(response.into_inner().progress).map_err(ProtocolError::in_answer)
     }
 
-    async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
+    async fn list_jobs(&self, _: &Caller, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
         let request = request(wire::ListJobsRequest { limit, before })?;
         let response = self.0.clone().list_jobs(request).await.map_err(|status| from_status(&status))?;
         let jobs = answers(response.into_inner(), |response| JobSummary::from_wire(response.job));
@@ -73,19 +87,23 @@ impl Gateway for GatewayClient {
         jobs.take(limit.try_into().unwrap_or(usize::MAX)).try_collect().await
     }
 
-    async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+    async fn watch_job(
+        &self,
+        _: &Caller,
+        job: &str,
+    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
         let request = request(wire::WatchJobRequest { job: job.to_owned() })?;
         let response = self.0.clone().watch_job(request).await.map_err(|status| from_status(&status))?;
         Ok(answers(response.into_inner(), |response| JobProgress::from_wire(response.progress)))
     }
 
-    async fn cancel_job(&self, job: &str) -> Result<(), ServiceError> {
+    async fn cancel_job(&self, _: &Caller, job: &str) -> Result<(), ServiceError> {
         let request = request(wire::CancelJobRequest { job: job.to_owned() })?;
         self.0.clone().cancel_job(request).await.map_err(|status| from_status(&status))?;
         Ok(())
     }
 
-    async fn rejects(&self, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+    async fn rejects(&self, _: &Caller, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
         let request = request(wire::RejectsRequest { job: job.to_owned() })?;
         let response = self.0.clone().rejects(request).await.map_err(|status| from_status(&status))?;
         Ok(answers(response.into_inner(), |response| RejectRow::from_wire(response.reject)))

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use forebay_api::{Gateway as _, JobProgress, ServiceError, SubmitEvent, SubmitRequest};
+use forebay_api::{Caller, Gateway as _, JobProgress, ServiceError, SubmitEvent, SubmitRequest};
 use forebay_objects::Place;
 use forebay_types::{ByteSize, JobState};
 use futures::StreamExt;
@@ -69,7 +69,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let ended = drive(&embedded, request, &args).await;
     let result = match ended {
         Ok(Ended { key, interrupted, before, error }) => {
-            let progress = embedded.gateway.get_job(&key).await.map_err(service_error)?;
+            let progress = embedded.gateway.get_job(&Caller::local(), &key).await.map_err(service_error)?;
             let id = embedded.catalog.job_by_key(&key).await?.id;
             let stages = embedded.catalog.progress(id).await?.stages;
             let report = Report::new(&progress, &stages, started.elapsed().as_secs_f64(), plan.memory.0);
@@ -102,7 +102,7 @@ struct Ended {
 /// Submits the job and waits for its end, or for a signal.
 async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> anyhow::Result<Ended> {
     let max_rejects = request.max_rejects;
-    let mut events = embedded.gateway.submit(request, futures::stream::empty().boxed()).await.map_err(service_error)?;
+    let mut events = embedded.gateway.submit(&Caller::local(), request, futures::stream::empty().boxed()).await.map_err(service_error)?;
     let accepted = match events.next().await {
         Some(Ok(SubmitEvent::Accepted(accepted))) => accepted,
         Some(Err(error)) => return Err(service_error(error)),
@@ -116,7 +116,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut updates = embedded.gateway.watch_job(&key).await.map_err(service_error)?;
+    let mut updates = embedded.gateway.watch_job(&Caller::local(), &key).await.map_err(service_error)?;
     let mut latest: Option<JobProgress> = None;
     let mut framing = true;
     loop {
