@@ -88,10 +88,10 @@ async fn one_trace_goes_from_the_client_through_the_server_and_the_queue() {
     let (listener, address) = listen().await;
     let server = tokio::spawn(Services::new().storage(Arc::new(writer.clone())).serve(listener, shutdown.clone()));
     let storage = StorageClient::new(connect(&address, &ClientSecurity::default()).unwrap());
-    let submit = tracing::info_span!("submit");
+    let submit = tracing::info_span!(target: "forebay_test", "submit");
     storage.flush(JobId(1)).instrument(submit).await.unwrap();
     let message = writer.message.lock().unwrap().clone().expect("the service ran without a trace");
-    let later = tracing::info_span!("later");
+    let later = tracing::info_span!(target: "forebay_test", "later");
     trace::follow(&later, &message);
     later.in_scope(|| ());
     drop(later);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_api::{
@@ -39,16 +41,20 @@ fn submission(
 ) -> BoxStream<Result<wire::SubmitRequest, ServiceError>> {
     let frames = if request.inputs.is_empty() { frames } else { stream::empty().boxed() };
     let header = stream::once(async { Ok(Part::Header(request.to_wire())) });
-    let frames = attended(frames.map_ok(|frame| stream::iter(pieces(frame).map(Ok))).try_flatten().boxed());
+    let frames =
+        attended(frames.map_ok(|frame| stream::iter(pieces(frame).map(Ok))).try_flatten().boxed(), KEEPALIVE_INTERVAL);
     let end = stream::once(async { Ok(Part::End(wire::SubmitEnd {})) });
     let parts = header.chain(frames.map_ok(Part::Frame)).chain(end);
     parts.map_ok(|part| wire::SubmitRequest { part: Some(part) }).boxed()
 }
 
 /// The frames, and empty ones while there are none: a server does not wait without end for a client that is silent.
-fn attended(frames: BoxStream<Result<Bytes, ServiceError>>) -> BoxStream<Result<Bytes, ServiceError>> {
-    let frames = stream::unfold(frames, |mut frames| async move {
-        match tokio::time::timeout(KEEPALIVE_INTERVAL, frames.next()).await {
+fn attended(
+    frames: BoxStream<Result<Bytes, ServiceError>>,
+    interval: Duration,
+) -> BoxStream<Result<Bytes, ServiceError>> {
+    let frames = stream::unfold(frames, move |mut frames| async move {
+        match tokio::time::timeout(interval, frames.next()).await {
             Ok(frame) => frame.map(|frame| (frame, frames)),
             Err(_) => Some((Ok(Bytes::new()), frames)),
         }
@@ -107,5 +113,26 @@ impl Gateway for GatewayClient {
         let request = request(wire::RejectsRequest { job: job.to_owned() })?;
         let response = self.0.clone().rejects(request).await.map_err(|status| from_status(&status))?;
         Ok(answers(response.into_inner(), |response| RejectRow::from_wire(response.reject)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_that_pauses_is_attended_and_nothing_of_it_is_lost() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let late = stream::once(async { Ok(receiver.await.unwrap()) });
+        let frames = stream::iter([Ok(Bytes::from_static(b"first"))]).chain(late).boxed();
+        let mut frames = attended(frames, Duration::from_millis(5));
+        assert_eq!(frames.next().await.unwrap().unwrap(), "first");
+        for _ in 0..3 {
+            assert!(frames.next().await.unwrap().unwrap().is_empty());
+        }
+        sender.send(Bytes::from_static(b"late")).unwrap();
+        while let Some(frame) = frames.next().await {
+            assert!(matches!(&*frame.unwrap(), b"" | b"late"));
+        }
     }
 }

@@ -120,10 +120,16 @@ impl Body for Answered {
         let _entered = this.span.enter();
         this.activity.client_reads();
         this.activity.outbound.register(context.waker());
+        if let Some(end) = this.activity.end() {
+            // Before the service is asked: it may have noticed, and would say so in its own words.
+            this.is_over = true;
+            this.holder.release(end.status().code());
+            return Poll::Ready(Some(Ok(Frame::trailers(end.trailers()))));
+        }
         let mut held = this.holder.lock();
         let Some(answer) = &mut *held else {
             this.is_over = true;
-            return Poll::Ready(this.activity.end().map(|end| Ok(Frame::trailers(end.trailers()))));
+            return Poll::Ready(None);
         };
         let frame = std::task::ready!(Pin::new(&mut answer.body).poll_frame(context));
         match &frame {

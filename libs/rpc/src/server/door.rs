@@ -118,8 +118,9 @@ impl Door {
     }
 
     fn identify(&self, method: Method, headers: &HeaderMap) -> Result<Caller, (&'static str, Status)> {
+        let limits = &self.shared.options.limits;
         let Some(access) = &self.shared.access else {
-            return Ok(Caller::local());
+            return Ok(Caller::new(Caller::LOCAL, limits.of(Caller::LOCAL)));
         };
         let access = access.current();
         let tenant = match (bearer(headers), method.audience) {
@@ -137,7 +138,7 @@ impl Door {
             let why = "only our own services may call this one";
             return Err(("PERMISSION_DENIED", refused(Code::PermissionDenied, "PERMISSION_DENIED", why)));
         }
-        let limits = self.shared.options.limits.of(&tenant);
+        let limits = limits.of(&tenant);
         Ok(Caller::new(tenant, limits))
     }
 
@@ -219,6 +220,8 @@ impl Call {
                 ended(&activity, &mut record)
             }
         };
+        // The service may have noticed first that its client's stream was ended, and say so in its own words.
+        let answer = if activity.end().is_some() { ended(&activity, &mut record) } else { answer };
         if let Some(status) = Status::from_header_map(answer.headers()) {
             record.ends_with(status.code());
         }

@@ -78,9 +78,10 @@ impl Default for ServerLimits {
 }
 
 impl ServerLimits {
-    /// What a tenant may use. Our own services are not limited as tenants are.
+    /// What a tenant may use. Who calls from this machine or from our own services is limited only by name.
     pub(super) fn of(&self, tenant: &str) -> TenantLimits {
-        let default = if tenant == Caller::INTERNAL { TenantLimits::NONE } else { self.tenant };
+        let is_ours = tenant == Caller::INTERNAL || tenant == Caller::LOCAL;
+        let default = if is_ours { TenantLimits::NONE } else { self.tenant };
         self.tenants.get(tenant).copied().unwrap_or(default)
     }
 }
