@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_types::{ChunkId, JobState};
 
-use crate::{BoxStream, ServiceError};
+use crate::{BoxStream, Caller, ServiceError};
 
 /// Which recipe a job runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,28 +214,43 @@ pub struct RejectRow {
     pub raw: Option<Vec<u8>>,
 }
 
-/// The only door for clients: takes input in, tells how jobs go.
+/// The only door for clients: takes input in, tells how jobs go. Whoever calls in the same process says for whom; across
+/// gRPC the server finds out itself, and what a client passes as `caller` is not sent.
 #[async_trait]
 pub trait Gateway: Send + Sync {
     /// Starts or resumes a job. `frames` is read only if the request names no inputs of its own. The first event is [`SubmitEvent::Accepted`]; the job goes on after the last one.
     async fn submit(
         &self,
+        caller: &Caller,
         request: SubmitRequest,
         frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError>;
 
     /// How far a job is now.
-    async fn get_job(&self, job: &str) -> Result<JobProgress, ServiceError>;
+    async fn get_job(&self, caller: &Caller, job: &str) -> Result<JobProgress, ServiceError>;
 
     /// Jobs, newest first, at most `limit` of them older than `before` (a creation time).
-    async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError>;
+    async fn list_jobs(
+        &self,
+        caller: &Caller,
+        limit: u32,
+        before: Option<i64>,
+    ) -> Result<Vec<JobSummary>, ServiceError>;
 
     /// A job's progress now, on every change (at most a few a second), and at its end, which ends the stream.
-    async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError>;
+    async fn watch_job(
+        &self,
+        caller: &Caller,
+        job: &str,
+    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError>;
 
     /// Ends a job. Chunks at work are given up; what was committed stays.
-    async fn cancel_job(&self, job: &str) -> Result<(), ServiceError>;
+    async fn cancel_job(&self, caller: &Caller, job: &str) -> Result<(), ServiceError>;
 
     /// A job's rejects.
-    async fn rejects(&self, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError>;
+    async fn rejects(
+        &self,
+        caller: &Caller,
+        job: &str,
+    ) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError>;
 }

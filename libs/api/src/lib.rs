@@ -1,11 +1,13 @@
 //! One trait a service, in domain types. A caller holds `Arc<dyn Gateway>` or `Arc<dyn Storage>` and does not
 //! know whether the other side is in this process or across gRPC (`forebay-rpc`).
 
+mod caller;
 mod enrichment;
 mod error;
 mod gateway;
 mod storage;
 
+pub use caller::{Caller, TenantLimits};
 pub use enrichment::{EnrichRequest, Enrichment, KeyBatch};
 pub use error::{ErrorKind, ServiceError};
 pub use gateway::{

@@ -20,3 +20,6 @@ package! {
     gateway = "forebay.gateway.v1",
     storage = "forebay.storage.v1",
 }
+
+/// All files of `proto/`, encoded: for reflection, and to know which methods exist.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -12,10 +12,15 @@
 //!   `CALLER_GONE`, never a clean end.
 //! - Dropping a response stream, or the future of a call, cancels the other side.
 //!
-//! There are no retries, deadlines or load balancing here; callers know what may be repeated.
+//! - A server knows who calls, and whether there is room for the call, before it reads its body ([`security`]).
+//! - A client that does nothing costs one connection or one call, for a bounded time ([`server::ServerLimits`]).
+//! - A call carries the trace that it is made in.
+//!
+//! There are no retries, client deadlines or load balancing here; callers know what may be repeated.
 
 pub mod client;
 mod convert;
 pub mod limits;
+pub mod security;
 pub mod server;
 mod status;

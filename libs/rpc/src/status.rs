@@ -75,6 +75,11 @@ pub(crate) fn to_status(error: &ServiceError) -> Status {
     Status::with_error_details(code_of(error.kind), cut(&error.message, ERROR_LIMIT), details)
 }
 
+/// A call that the server itself refuses or ends, with a code that no service uses.
+pub(crate) fn refused(code: Code, reason: &str, message: &str) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+}
+
 /// An error as a caller receives it from a service, or from the way to it.
 pub(crate) fn from_status(status: &Status) -> ServiceError {
     let details = status.get_error_details();

@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use async_trait::async_trait;
 use forebay_api::{
-    Accepted, BoxStream, Constraint, InputFrame, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent,
+    Accepted, BoxStream, Caller, Constraint, InputFrame, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent,
     SubmitRequest, TableRows,
 };
 use forebay_budget::{Budget, Pool};
@@ -261,36 +261,37 @@ fn summary(row: forebay_catalog::JobSummary) -> JobSummary {
 impl forebay_api::Gateway for Gateway {
     async fn submit(
         &self,
+        _caller: &Caller,
         request: SubmitRequest,
         frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError> {
         self.open(request, frames).await.map_err(ServiceError::from)
     }
 
-    async fn get_job(&self, job: &str) -> Result<JobProgress, ServiceError> {
+    async fn get_job(&self, _caller: &Caller, job: &str) -> Result<JobProgress, ServiceError> {
         let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
         let watch = self.watch(id);
         watch.progress().await.map_err(ServiceError::from)
     }
 
-    async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
+    async fn list_jobs(&self, _caller: &Caller, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
         let jobs = self.catalog.list_jobs(limit, before).await.map_err(Failure::from)?;
         Ok(jobs.into_iter().map(summary).collect())
     }
 
-    async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+    async fn watch_job(&self, _caller: &Caller, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
         let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
         Ok(futures::stream::try_unfold((self.watch(id), None), next_progress).boxed())
     }
 
-    async fn cancel_job(&self, job: &str) -> Result<(), ServiceError> {
+    async fn cancel_job(&self, _caller: &Caller, job: &str) -> Result<(), ServiceError> {
         let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
         self.catalog.end_job(id, JobState::Cancelled, None).await.map_err(Failure::from)?;
         self.changed.notify_waiters();
         Ok(())
     }
 
-    async fn rejects(&self, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+    async fn rejects(&self, _caller: &Caller, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
         let row = self.catalog.job_by_key(job).await.map_err(Failure::from)?;
         list_rejects(&row).await
     }

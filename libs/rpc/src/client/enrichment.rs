@@ -5,8 +5,8 @@ use forebay_proto::common::v1::Failure;
 use forebay_proto::enrichment::v1::enrichment_service_client::EnrichmentServiceClient;
 use forebay_proto::enrichment::v1::{self as wire, enrich_request::Part};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tonic::transport::Channel;
 
+use super::Channel;
 use super::call::{RequestPart, exchange};
 use crate::convert::{ProtocolError, ToWire, decode_batches, encode_batches, key_record_batch, required};
 use crate::limits::MESSAGE_LIMIT;

@@ -1,14 +1,20 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
-use forebay_api::{BoxStream, Gateway, InputFrame, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest};
+use bytes::Bytes;
+use forebay_api::{
+    BoxStream, Caller, Gateway, InputFrame, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent,
+    SubmitRequest,
+};
 use forebay_proto::common::v1::Failure;
 use forebay_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use forebay_proto::gateway::v1::{self as wire, submit_request::Part};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tonic::transport::Channel;
 
+use super::Channel;
 use super::call::{RequestPart, answers, exchange, request};
 use crate::convert::{FromWire, ProtocolError, ToWire};
-use crate::limits::{FRAME_LIMIT, MESSAGE_LIMIT};
+use crate::limits::{FRAME_LIMIT, KEEPALIVE_INTERVAL, MESSAGE_LIMIT};
 use crate::status::from_status;
 
 /// A gateway at the other end of a channel.
@@ -36,10 +42,25 @@ fn submission(
 ) -> BoxStream<Result<wire::SubmitRequest, ServiceError>> {
     let frames = if request.inputs.is_empty() { frames } else { stream::empty().boxed() };
     let header = stream::once(async { Ok(Part::Header(request.to_wire())) });
-    let frames = frames.map_ok(|frame| stream::iter(pieces(frame).map(Ok))).try_flatten();
+    let frames =
+        attended(frames.map_ok(|frame| stream::iter(pieces(frame).map(Ok))).try_flatten().boxed(), KEEPALIVE_INTERVAL);
     let end = stream::once(async { Ok(Part::End(wire::SubmitEnd {})) });
     let parts = header.chain(frames.map_ok(|frame| Part::Frame(frame.to_wire()))).chain(end);
     parts.map_ok(|part| wire::SubmitRequest { part: Some(part) }).boxed()
+}
+
+/// The frames, and empty ones while there are none: a server does not wait without end for a client that is silent.
+fn attended(
+    frames: BoxStream<Result<InputFrame, ServiceError>>,
+    interval: Duration,
+) -> BoxStream<Result<InputFrame, ServiceError>> {
+    let frames = stream::unfold(frames, move |mut frames| async move {
+        match tokio::time::timeout(interval, frames.next()).await {
+            Ok(frame) => frame.map(|frame| (frame, frames)),
+            Err(_) => Some((Ok(InputFrame { input: 0, offset: 0, data: Bytes::new() }), frames)),
+        }
+    });
+    frames.boxed()
 }
 
 fn pieces(mut frame: InputFrame) -> impl Iterator<Item = InputFrame> {
@@ -55,6 +76,7 @@ fn pieces(mut frame: InputFrame) -> impl Iterator<Item = InputFrame> {
 impl Gateway for GatewayClient {
     async fn submit(
         &self,
+        _: &Caller,
         request: SubmitRequest,
         frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError> {
@@ -63,13 +85,13 @@ impl Gateway for GatewayClient {
             .await
     }
 
-    async fn get_job(&self, job: &str) -> Result<JobProgress, ServiceError> {
+    async fn get_job(&self, _: &Caller, job: &str) -> Result<JobProgress, ServiceError> {
         let request = request(wire::GetJobRequest { job: job.to_owned() })?;
         let response = self.0.clone().get_job(request).await.map_err(|status| from_status(&status))?;
         JobProgress::from_wire(response.into_inner().progress).map_err(ProtocolError::in_answer)
     }
 
-    async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
+    async fn list_jobs(&self, _: &Caller, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
         let request = request(wire::ListJobsRequest { limit, before })?;
         let response = self.0.clone().list_jobs(request).await.map_err(|status| from_status(&status))?;
         let jobs = answers(response.into_inner(), |response| JobSummary::from_wire(response.job));
@@ -77,21 +99,46 @@ impl Gateway for GatewayClient {
         jobs.take(limit.try_into().unwrap_or(usize::MAX)).try_collect().await
     }
 
-    async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+    async fn watch_job(
+        &self,
+        _: &Caller,
+        job: &str,
+    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
         let request = request(wire::WatchJobRequest { job: job.to_owned() })?;
         let response = self.0.clone().watch_job(request).await.map_err(|status| from_status(&status))?;
         Ok(answers(response.into_inner(), |response| JobProgress::from_wire(response.progress)))
     }
 
-    async fn cancel_job(&self, job: &str) -> Result<(), ServiceError> {
+    async fn cancel_job(&self, _: &Caller, job: &str) -> Result<(), ServiceError> {
         let request = request(wire::CancelJobRequest { job: job.to_owned() })?;
         self.0.clone().cancel_job(request).await.map_err(|status| from_status(&status))?;
         Ok(())
     }
 
-    async fn rejects(&self, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+    async fn rejects(&self, _: &Caller, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
         let request = request(wire::RejectsRequest { job: job.to_owned() })?;
         let response = self.0.clone().rejects(request).await.map_err(|status| from_status(&status))?;
         Ok(answers(response.into_inner(), |response| RejectRow::from_wire(response.reject)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_that_pauses_is_attended_and_nothing_of_it_is_lost() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let late = stream::once(async { Ok(receiver.await.unwrap()) });
+        let frames = stream::iter([Ok(Bytes::from_static(b"first"))]).chain(late).boxed();
+        let mut frames = attended(frames, Duration::from_millis(5));
+        assert_eq!(frames.next().await.unwrap().unwrap(), "first");
+        for _ in 0..3 {
+            assert!(frames.next().await.unwrap().unwrap().is_empty());
+        }
+        sender.send(Bytes::from_static(b"late")).unwrap();
+        while let Some(frame) = frames.next().await {
+            assert!(matches!(&*frame.unwrap(), b"" | b"late"));
+        }
     }
 }

@@ -8,8 +8,8 @@ use forebay_proto::storage::v1::storage_service_client::StorageServiceClient;
 use forebay_proto::storage::v1::{self as wire, write_attempt_request::Part};
 use forebay_types::JobId;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tonic::transport::Channel;
 
+use super::Channel;
 use super::call::{RequestPart, request, upload};
 use crate::convert::{BatchEncoder, FromWire, ProtocolError, ToWire, slices};
 use crate::limits::MESSAGE_LIMIT;

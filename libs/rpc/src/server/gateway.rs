@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::inbound::{Inbound, Parted, caller_gone, misplaced};
-use super::{answers, call, sendable};
+use super::{answers, call, caller_of, sendable};
 use crate::convert::{FromWire, ProtocolError, ToWire};
 use crate::limits::FRAME_LIMIT;
 use crate::status::{from_failure, to_status};
@@ -34,9 +34,13 @@ async fn header(inbound: &mut Inbound<wire::SubmitRequest>) -> Result<SubmitRequ
     }
 }
 
-/// The next frame; none if the caller said that there are no more.
+/// The next frame; none if the caller said that there are no more. An empty one only says that the caller is there.
 async fn frame(inbound: &mut Inbound<wire::SubmitRequest>) -> Result<Option<InputFrame>, ServiceError> {
-    match inbound.next().await? {
+    let mut part = inbound.next().await?;
+    while matches!(&part, Some(Part::Frame(frame)) if frame.data.is_empty()) {
+        part = inbound.next().await?;
+    }
+    match part {
         Some(Part::Frame(frame)) if frame.data.len() > FRAME_LIMIT => Err(ServiceError::invalid(
             "FRAME_TOO_LARGE",
             format!("a frame of {} bytes is over the limit of {FRAME_LIMIT} bytes: cut it", frame.data.len()),
@@ -60,17 +64,19 @@ impl GatewayService for GatewayAdapter {
         &self,
         request: Request<Streaming<wire::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
+        let caller = caller_of(&request);
         let mut inbound = Inbound(request.into_inner());
         let header = header(&mut inbound).await.map_err(|error| to_status(&error))?;
         let frames = stream::try_unfold(inbound, |mut inbound| async move {
             Ok(frame(&mut inbound).await?.map(|frame| (frame, inbound)))
         });
-        let events = call(self.0.submit(header, frames.boxed())).await?;
+        let events = call(self.0.submit(&caller, header, frames.boxed())).await?;
         Ok(Response::new(answers(events, ToWire::to_wire)))
     }
 
     async fn get_job(&self, request: Request<wire::GetJobRequest>) -> Result<Response<wire::GetJobResponse>, Status> {
-        let progress = call(self.0.get_job(&request.into_inner().job)).await?;
+        let caller = caller_of(&request);
+        let progress = call(self.0.get_job(&caller, &request.into_inner().job)).await?;
         sendable(wire::GetJobResponse { progress: Some(progress.to_wire()) }).map(Response::new)
     }
 
@@ -78,8 +84,9 @@ impl GatewayService for GatewayAdapter {
         &self,
         request: Request<wire::ListJobsRequest>,
     ) -> Result<Response<Self::ListJobsStream>, Status> {
+        let caller = caller_of(&request);
         let wire::ListJobsRequest { limit, before } = request.into_inner();
-        let jobs = call(self.0.list_jobs(limit, before)).await?;
+        let jobs = call(self.0.list_jobs(&caller, limit, before)).await?;
         let jobs = stream::iter(jobs).map(Ok).boxed();
         Ok(Response::new(answers(jobs, |job| wire::ListJobsResponse { job: Some(job.to_wire()) })))
     }
@@ -88,7 +95,8 @@ impl GatewayService for GatewayAdapter {
         &self,
         request: Request<wire::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
-        let progress = call(self.0.watch_job(&request.into_inner().job)).await?;
+        let caller = caller_of(&request);
+        let progress = call(self.0.watch_job(&caller, &request.into_inner().job)).await?;
         let wrap = |progress: forebay_api::JobProgress| wire::WatchJobResponse { progress: Some(progress.to_wire()) };
         Ok(Response::new(answers(progress, wrap)))
     }
@@ -97,12 +105,14 @@ impl GatewayService for GatewayAdapter {
         &self,
         request: Request<wire::CancelJobRequest>,
     ) -> Result<Response<wire::CancelJobResponse>, Status> {
-        call(self.0.cancel_job(&request.into_inner().job)).await?;
+        let caller = caller_of(&request);
+        call(self.0.cancel_job(&caller, &request.into_inner().job)).await?;
         Ok(Response::new(wire::CancelJobResponse {}))
     }
 
     async fn rejects(&self, request: Request<wire::RejectsRequest>) -> Result<Response<Self::RejectsStream>, Status> {
-        let rejects = call(self.0.rejects(&request.into_inner().job)).await?;
+        let caller = caller_of(&request);
+        let rejects = call(self.0.rejects(&caller, &request.into_inner().job)).await?;
         let wrap = |reject: forebay_api::RejectRow| wire::RejectsResponse { reject: Some(reject.to_wire()) };
         Ok(Response::new(answers(rejects, wrap)))
     }

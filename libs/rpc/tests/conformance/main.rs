@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
+mod certificates;
 mod enrichment;
 mod gateway;
+mod lifecycle;
+mod secure;
 mod storage;
 mod support;
 mod wire;

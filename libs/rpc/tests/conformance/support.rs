@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use forebay_api::{BoxStream, Enrichment, ErrorKind, Gateway, ServiceError, Storage};
-use forebay_rpc::client::{self, Channel, EnrichmentClient, GatewayClient, StorageClient};
-use forebay_rpc::server::Services;
+use forebay_rpc::client::{self, Channel, ClientSecurity, EnrichmentClient, GatewayClient, StorageClient};
+use forebay_rpc::server::{ServerOptions, Services};
 use futures::stream::{Stream, StreamExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -51,15 +51,19 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(services: Services) -> Self {
+        Self::start_with(services, ServerOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(services: Services, options: ServerOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(services.serve(listener, shutdown.clone()));
+        let server = tokio::spawn(services.serve_with(listener, options, shutdown.clone()));
         Self { address, shutdown, server }
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        client::connect(&self.address).unwrap()
+        client::connect(&self.address, &ClientSecurity::default()).unwrap()
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_api::{
-    BoxStream, ErrorKind, Gateway, JobProgress, JobSummary, RecipeSource, RejectRow, ServiceError, Storage,
-    SubmitEvent, SubmitRequest,
+    BoxStream, Caller, ErrorKind, Gateway, InputFrame, JobProgress, JobSummary, RecipeSource, RejectRow, ServiceError,
+    Storage, SubmitEvent, SubmitRequest,
 };
 use forebay_proto::gateway::v1 as wire;
 use forebay_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use forebay_proto::gateway::v1::submit_request::Part;
-use forebay_rpc::client::{GatewayClient, StorageClient, connect};
+use forebay_rpc::client::{self, Channel, ClientSecurity, GatewayClient, StorageClient};
 use forebay_rpc::limits::{FRAME_LIMIT, MESSAGE_LIMIT, STREAM_LIMIT};
 use forebay_rpc::server::Services;
 use forebay_types::JobId;
@@ -25,6 +25,10 @@ use tonic_types::StatusExt;
 
 use crate::gateway::{TestGateway, accepted, endless_frames, request};
 use crate::support::{Meter, Running, error_of, within_a_minute};
+
+fn connect(address: &str) -> Result<Channel, ServiceError> {
+    client::connect(address, &ClientSecurity::default())
+}
 
 async fn start() -> (TestGateway, Running) {
     let service = TestGateway::default();
@@ -48,7 +52,10 @@ async fn submit_raw(running: &Running, parts: Vec<Option<Part>>) -> Result<usize
 #[tokio::test]
 async fn what_breaks_the_protocol_is_refused_with_a_reason() {
     let (_, running) = start().await;
-    let frame = |size: usize| Some(Part::Frame(Bytes::from(vec![0; size])));
+    let frame = |size: usize| {
+        let data = Bytes::from(vec![0; size]);
+        Some(Part::Frame(wire::Frame { input: 0, offset: 0, data }))
+    };
     let end = || Some(Part::End(wire::SubmitEnd {}));
     let bare = Some(Part::Header(wire::SubmitHeader::default()));
     for (parts, code, reason) in [
@@ -78,10 +85,10 @@ async fn a_header_that_is_too_large_is_refused_before_it_is_sent() {
     let gateway = GatewayClient::new(running.channel());
     let recipe = RecipeSource::Inline { name: "r.yaml".to_owned(), text: "x".repeat(MESSAGE_LIMIT) };
     let request = SubmitRequest { recipe, ..request() };
-    let error = error_of(gateway.submit(request, stream::pending().boxed()).await);
+    let error = error_of(gateway.submit(&Caller::local(), request, stream::pending().boxed()).await);
     assert_eq!((error.kind, &*error.reason), (ErrorKind::InvalidArgument, "MESSAGE_TOO_LARGE"));
     assert!(error.message.contains("4194304"), "{error}");
-    let error = error_of(gateway.get_job(&"x".repeat(MESSAGE_LIMIT)).await);
+    let error = error_of(gateway.get_job(&Caller::local(), &"x".repeat(MESSAGE_LIMIT)).await);
     assert_eq!((error.kind, &*error.reason), (ErrorKind::InvalidArgument, "MESSAGE_TOO_LARGE"));
     assert!(service.requests.lock().unwrap().is_empty());
 }
@@ -91,7 +98,7 @@ async fn an_answer_that_is_too_large_is_an_error_of_the_service() {
     let (_, running) = start().await;
     let gateway = GatewayClient::new(running.channel());
     let name = "x".repeat(MESSAGE_LIMIT - 100);
-    let error = error_of(gateway.get_job(&name).await);
+    let error = error_of(gateway.get_job(&Caller::local(), &name).await);
     assert_eq!(error.kind, ErrorKind::Internal);
     assert!(error.message.contains("an answer of"), "{error}");
 }
@@ -100,13 +107,13 @@ async fn an_answer_that_is_too_large_is_an_error_of_the_service() {
 async fn a_service_that_is_not_there_is_unreachable_and_found_when_it_comes() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let gateway = GatewayClient::new(connect(&free.to_string()).unwrap());
-    let error = error_of(gateway.get_job("a").await);
+    let error = error_of(gateway.get_job(&Caller::local(), "a").await);
     assert_eq!((error.kind, &*error.reason), (ErrorKind::Unreachable, "UNREACHABLE"));
     assert!(error.message.contains("refused"), "{error}");
     let listener = TcpListener::bind(free).await.unwrap();
     let services = Services::new().gateway(Arc::new(TestGateway::default()));
     let server = tokio::spawn(services.serve(listener, CancellationToken::new()));
-    gateway.get_job("a").await.unwrap();
+    gateway.get_job(&Caller::local(), "a").await.unwrap();
     server.abort();
     for wrong in ["", "http://", "not an address"] {
         assert_eq!(&*error_of(connect(wrong)).reason, "INVALID_ADDRESS", "{wrong:?}");
@@ -137,8 +144,8 @@ fn a_server_that_dies_leaves_the_outcome_of_every_call_open() {
     let callers = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     callers.block_on(within_a_minute(async {
         let gateway = GatewayClient::new(connect(&address).unwrap());
-        let mut rejects = gateway.rejects("endless").await.unwrap();
-        let mut events = gateway.submit(request(), stream::pending().boxed()).await.unwrap();
+        let mut rejects = gateway.rejects(&Caller::local(), "endless").await.unwrap();
+        let mut events = gateway.submit(&Caller::local(), request(), stream::pending().boxed()).await.unwrap();
         rejects.next().await.unwrap().unwrap();
         events.next().await.unwrap().unwrap();
         runtime.shutdown_background();
@@ -146,7 +153,7 @@ fn a_server_that_dies_leaves_the_outcome_of_every_call_open() {
         let error = rejects.try_for_each(|_| async { Ok(()) }).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unreachable, "{error:?}");
         assert_eq!(error_of(events.next().await.unwrap()).kind, ErrorKind::Unreachable);
-        assert_eq!(error_of(gateway.get_job("a").await).kind, ErrorKind::Unreachable);
+        assert_eq!(error_of(gateway.get_job(&Caller::local(), "a").await).kind, ErrorKind::Unreachable);
     }));
 }
 
@@ -157,8 +164,9 @@ struct Recorder(mpsc::UnboundedSender<Result<(), ServiceError>>);
 impl Gateway for Recorder {
     async fn submit(
         &self,
+        _: &Caller,
         _: SubmitRequest,
-        mut frames: BoxStream<Result<Bytes, ServiceError>>,
+        mut frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError> {
         let ends = self.0.clone();
         drop(tokio::spawn(async move {
@@ -171,23 +179,27 @@ impl Gateway for Recorder {
         Ok(stream::iter([Ok(accepted())]).chain(stream::pending()).boxed())
     }
 
-    async fn get_job(&self, _: &str) -> Result<JobProgress, ServiceError> {
+    async fn get_job(&self, _: &Caller, _: &str) -> Result<JobProgress, ServiceError> {
         panic!("a bug in the gateway");
     }
 
-    async fn list_jobs(&self, _: u32, _: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
+    async fn list_jobs(&self, _: &Caller, _: u32, _: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
         Ok(vec![])
     }
 
-    async fn watch_job(&self, _: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+    async fn watch_job(
+        &self,
+        _: &Caller,
+        _: &str,
+    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
         Ok(stream::once(async { panic!("a bug in the gateway") }).boxed())
     }
 
-    async fn cancel_job(&self, _: &str) -> Result<(), ServiceError> {
+    async fn cancel_job(&self, _: &Caller, _: &str) -> Result<(), ServiceError> {
         Ok(())
     }
 
-    async fn rejects(&self, _: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+    async fn rejects(&self, _: &Caller, _: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
         Ok(stream::empty().boxed())
     }
 }
@@ -202,7 +214,8 @@ fn a_client_that_goes_away_has_not_completed_its_input() {
         let events = client.block_on(async {
             let sent = Meter::default();
             let frames = endless_frames(&sent).take(3).chain(stream::pending()).boxed();
-            let mut events = GatewayClient::new(running.channel()).submit(request(), frames).await.unwrap();
+            let mut events =
+                GatewayClient::new(running.channel()).submit(&Caller::local(), request(), frames).await.unwrap();
             events.next().await.unwrap().unwrap();
             sent.settled().await;
             events
@@ -224,14 +237,14 @@ async fn a_bug_in_a_service_ends_one_call_and_no_other() {
     let (sender, _ends) = mpsc::unbounded_channel();
     let running = Running::start(Services::new().gateway(Arc::new(Recorder(sender)))).await;
     let gateway = GatewayClient::new(running.channel());
-    let mut other = gateway.submit(request(), stream::pending().boxed()).await.unwrap();
+    let mut other = gateway.submit(&Caller::local(), request(), stream::pending().boxed()).await.unwrap();
     other.next().await.unwrap().unwrap();
-    let error = error_of(gateway.get_job("a").await);
+    let error = error_of(gateway.get_job(&Caller::local(), "a").await);
     assert_eq!(error.kind, ErrorKind::Internal, "{error:?}");
-    let mut watch = gateway.watch_job("a").await.unwrap();
+    let mut watch = gateway.watch_job(&Caller::local(), "a").await.unwrap();
     let error = error_of(watch.next().await.unwrap());
     assert_eq!(error.kind, ErrorKind::Internal, "{error:?}");
-    gateway.cancel_job("a").await.unwrap();
+    gateway.cancel_job(&Caller::local(), "a").await.unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(100), other.next()).await.is_err(), "it ended the other call");
 }
 
@@ -241,7 +254,7 @@ async fn a_shutdown_lets_calls_end_and_takes_no_more() {
     let gateway = GatewayClient::new(running.channel());
     let frames = endless_frames(&Meter::default()).take(10);
     let slow = SubmitRequest { recipe: RecipeSource::Shipped("slow".to_owned()), ..request() };
-    let mut events = gateway.submit(slow, frames.boxed()).await.unwrap();
+    let mut events = gateway.submit(&Caller::local(), slow, frames.boxed()).await.unwrap();
     events.next().await.unwrap().unwrap();
     running.shutdown.cancel();
     let waited = tokio::time::timeout(Duration::from_millis(300), &mut running.server).await;
@@ -254,7 +267,7 @@ async fn a_shutdown_lets_calls_end_and_takes_no_more() {
     let rest: Vec<SubmitEvent> = events.try_collect().await.unwrap();
     assert!(matches!(rest.last(), Some(SubmitEvent::Complete { .. })));
     (&mut running.server).await.unwrap().unwrap();
-    assert_eq!(error_of(gateway.get_job("a").await).kind, ErrorKind::Unreachable);
+    assert_eq!(error_of(gateway.get_job(&Caller::local(), "a").await).kind, ErrorKind::Unreachable);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -263,13 +276,13 @@ async fn streams_that_nobody_reads_do_not_stop_the_others() {
     let gateway = GatewayClient::new(running.channel());
     let mut stalled = Vec::new();
     for _ in 0..STREAM_LIMIT - 2 {
-        stalled.push(gateway.rejects("endless").await.unwrap());
+        stalled.push(gateway.rejects(&Caller::local(), "endless").await.unwrap());
     }
     service.produced.settled().await;
     within_a_minute(async {
-        let rejects = gateway.rejects("1000").await.unwrap();
+        let rejects = gateway.rejects(&Caller::local(), "1000").await.unwrap();
         assert_eq!(rejects.try_collect::<Vec<_>>().await.unwrap().len(), 1000);
-        gateway.get_job("a").await.unwrap();
+        gateway.get_job(&Caller::local(), "a").await.unwrap();
     })
     .await;
     drop(stalled);

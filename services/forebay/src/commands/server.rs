@@ -9,7 +9,7 @@ use forebay_catalog::Catalog;
 use forebay_gateway::{GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
-use forebay_rpc::{ClientSecurity, GatewayClient, TokenSource, connect};
+use forebay_rpc::client::{ClientSecurity, GatewayClient, TokenSource, connect};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use forebay_api::{AttemptHeader, AttemptItem, AttemptReceipt, BoxStream, ServiceError, Storage};
-use forebay_rpc::{ClientSecurity, StorageClient, connect};
+use forebay_rpc::client::{ClientSecurity, StorageClient, connect};
 use forebay_types::JobId;
 
 /// Storage writers that are somewhere else. Attempts go to one after the other; a job ends when all have committed
