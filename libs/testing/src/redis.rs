@@ -55,6 +55,16 @@ impl Redis {
         self.port
     }
 
+    /// Sends a command, and waits for its answer. Words are separated by spaces.
+    pub fn command(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("redis-server listens");
+        stream.set_read_timeout(Some(START)).expect("a time-out can be set");
+        stream.write_all(format!("{command}\r\n").as_bytes()).expect("redis-server listens");
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).expect("redis-server answers");
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
