@@ -4,8 +4,10 @@
 //! gets one claims the chunk in the catalog first. So the queue can be thrown away at any time, and whatever is
 //! still to do is dispatched again in a new epoch.
 
+mod redis;
 mod sqlite;
 mod supervisor;
+mod trace;
 mod wake;
 
 #[cfg(test)]
@@ -18,7 +20,9 @@ use forebay_types::{ChunkId, JobId};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+pub use redis::RedisQueue;
 pub use sqlite::SqliteQueue;
+pub use trace::{TraceParent, TraceParentError};
 
 /// The form of [`WorkItem`] that this program writes and understands.
 const VERSION: u8 = 1;
@@ -34,12 +38,21 @@ pub struct WorkItem {
     pub chunk: ChunkId,
     /// The chunk's epoch in the catalog. The queue takes a chunk once in an epoch.
     pub epoch: u32,
+    /// The trace that the work belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::readable")]
+    pub traceparent: Option<TraceParent>,
 }
 
 impl WorkItem {
-    /// A message in the current form.
+    /// A message in the current form, of no trace.
     pub const fn new(job: JobId, chunk: ChunkId, epoch: u32) -> Self {
-        Self { version: VERSION, job, chunk, epoch }
+        Self { version: VERSION, job, chunk, epoch, traceparent: None }
+    }
+
+    /// The same message in a trace.
+    #[must_use]
+    pub const fn with_traceparent(self, traceparent: Option<TraceParent>) -> Self {
+        Self { traceparent, ..self }
     }
 
     /// The message's identity: equal for the same chunk and epoch, in the canonical text of a ULID, which is the
@@ -63,6 +76,24 @@ pub enum QueueError {
     /// The queue's file could not be replaced.
     #[error("the queue's file: {0}")]
     Io(#[from] std::io::Error),
+    /// Redis can't be reached, did not answer in time, or refused.
+    #[error("the queue's Redis at {place} failed: {source}; see that it runs and that FOREBAY_QUEUE_URL names it")]
+    Redis {
+        /// Host and port.
+        place: Arc<str>,
+        /// What went wrong.
+        #[source]
+        source: ::redis::RedisError,
+    },
+    /// So many messages wait that no more are taken until some are handled.
+    #[error("the queue is full: at most {limit} messages may wait; push again when some are handled")]
+    Full {
+        /// Most messages that may wait or be handled.
+        limit: usize,
+    },
+    /// The queue's URL is wrong. Another try won't help.
+    #[error("the queue's URL is not of the form redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]: {0}")]
+    Address(String),
 }
 
 /// Works on messages. What goes wrong is recorded in the catalog, so that there is nothing to return.
@@ -80,6 +111,10 @@ pub trait JobQueue: Send + Sync {
 
     /// How many messages are waiting or being handled.
     async fn outstanding(&self) -> Result<u64, QueueError>;
+
+    /// A mark that differs from an earlier answer if the queue may have lost messages in between, so that whatever
+    /// was dispatched has to be dispatched again.
+    async fn generation(&self) -> Result<String, QueueError>;
 
     /// Deletes at most `limit` messages that were handled, and gives their number. Call it until it gives less.
     async fn collect_finished(&self, limit: u32) -> Result<u64, QueueError>;

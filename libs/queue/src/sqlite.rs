@@ -3,19 +3,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use apalis::prelude::WorkerBuilderExt;
+use apalis_core::backend::ext::BackendExt;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::task_id::TaskId;
+use apalis_core::worker::builder::WorkerBuilder;
+use apalis_core::worker::context::WorkerContext;
 use apalis_sqlite::queries::push_tasks;
 use apalis_sqlite::{Config, SqliteStorage, SqliteTask};
 use async_trait::async_trait;
-use serde_json::Value;
+use futures::StreamExt;
 use sqlx::ConnectOptions;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Events, Handlers, Plain, Source, Supervisor};
 use crate::wake::OnPushOrTick;
 use crate::{JobQueue, QueueError, WorkHandler, WorkItem};
 
@@ -97,6 +101,11 @@ impl JobQueue for SqliteQueue {
         Ok(count.unsigned_abs())
     }
 
+    /// Always the same: the file has one process, which clears it when it starts.
+    async fn generation(&self) -> Result<String, QueueError> {
+        Ok(String::new())
+    }
+
     async fn collect_finished(&self, limit: u32) -> Result<u64, QueueError> {
         // apalis keeps what is done for ever. Its own vacuum rewrites the file each time.
         let query = "DELETE FROM Jobs WHERE id IN \
@@ -112,6 +121,14 @@ impl JobQueue for SqliteQueue {
         handler: Arc<dyn WorkHandler>,
         shutdown: CancellationToken,
     ) -> Result<(), QueueError> {
+        Supervisor::new(worker_name_prefix, concurrency, handler, shutdown).run(self).await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Source for SqliteQueue {
+    async fn start(&self, worker: WorkerContext, concurrency: usize, handlers: Handlers) -> Result<Events, QueueError> {
         // One message a fetch: a worker that holds more shows no life and acknowledges nothing. Without a lock a
         // message costs two transactions and not three; results stay on, because without them nothing is
         // acknowledged.
@@ -122,12 +139,17 @@ impl JobQueue for SqliteQueue {
             .persist_results(true)
             .heartbeat_interval(HEARTBEAT)
             .missed_heartbeats(MISSED_HEARTBEATS);
-        let backend = || {
-            use apalis_core::backend::ext::BackendExt;
-            let storage = SqliteStorage::<Value>::new(&self.pool).with_config(config.clone());
-            storage.poll_with_strategy(OnPushOrTick::new(Arc::clone(&self.pushes)))
-        };
-        Supervisor::new(worker_name_prefix, concurrency, handler, shutdown).run(backend).await;
+        let storage = SqliteStorage::<Vec<u8>>::new(&self.pool).with_config(config);
+        let backend = storage.with_codec(Plain).poll_with_strategy(OnPushOrTick::new(Arc::clone(&self.pushes)));
+        let worker = WorkerBuilder::new(worker)
+            .backend(backend)
+            .concurrency(concurrency)
+            .build(move |message: Vec<u8>| handlers.clone().handle(message));
+        Ok(worker.stream().boxed())
+    }
+
+    /// Leaves it to apalis: what a worker of this process had taken goes to the next once it counts as dead.
+    async fn end(&self, _: &str) -> Result<(), QueueError> {
         Ok(())
     }
 }

@@ -7,15 +7,20 @@ use std::time::Duration;
 use apalis_core::backend::ext::poll_strategy::{PollSnapshot, PollStrategy};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 /// How long a message may wait that another process has pushed. Each look costs about 0.7 ms of a core.
 const TICK: Duration = Duration::from_millis(100);
+
+/// A look that was under way at a push may have been too early: look once more when it is over.
+const ONCE_MORE: Duration = Duration::from_millis(5);
 
 /// Looks for messages when this process pushes some, and every now and then.
 pub(crate) struct OnPushOrTick {
     pushes: Arc<Notify>,
     next_push: Pin<Box<OwnedNotified>>,
+    /// Runs after a push.
+    once_more: Option<Pin<Box<Sleep>>>,
     ticks: Interval,
 }
 
@@ -24,7 +29,7 @@ impl OnPushOrTick {
         let next_push = Box::pin(Arc::clone(&pushes).notified_owned());
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { pushes, next_push, ticks }
+        Self { pushes, next_push, once_more: None, ticks }
     }
 }
 
@@ -33,11 +38,12 @@ impl PollStrategy for OnPushOrTick {
         let mut due = false;
         while self.next_push.as_mut().poll(cx).is_ready() {
             self.next_push = Box::pin(Arc::clone(&self.pushes).notified_owned());
+            self.once_more = Some(Box::pin(tokio::time::sleep_until(Instant::now() + ONCE_MORE)));
             due = true;
         }
-        if due {
-            // A fetch that is under way may have looked before the push: look once more after it.
-            cx.waker().wake_by_ref();
+        if self.once_more.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready()) {
+            self.once_more = None;
+            due = true;
         }
         while self.ticks.poll_tick(cx).is_ready() {
             due = true;

@@ -20,7 +20,9 @@ use forebay_objects::{Place, Writers};
 use forebay_queue::{JobQueue, RedisQueue, SqliteQueue, WorkHandler};
 use forebay_recipe::Tuning;
 use forebay_rpc::client::{ClientSecurity, TokenSource};
-use forebay_rpc::server::{ServerLimits, ServerOptions, ServerSecurity, ServerTls, Services};
+use forebay_rpc::security::{ServerSecurity, ServerTls};
+use forebay_rpc::server::{ServerLimits, ServerOptions, Services};
+
 use forebay_storage::{Janitor, Storage};
 use forebay_telemetry::{LogFormat, Logs, Metrics, serve_metrics};
 use forebay_types::ByteSize;

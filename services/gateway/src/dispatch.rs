@@ -15,8 +15,15 @@ const TICK: Duration = Duration::from_millis(50);
 /// Messages in the queue at most: apalis stops at some thousands, and a queue that can be thrown away stays short.
 const WINDOW: u64 = 1000;
 
+/// Time until the next look after a failure: the queue or the catalog is away.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
+
 /// How long a message may be under way before it is taken for lost.
 const LOST: Duration = Duration::from_secs(60);
+
+/// The same while the queue has no message at all. Not at once: a chunk whose message was dropped for a reason that
+/// lasts would go round and round.
+const LOST_FROM_EMPTY: Duration = Duration::from_secs(5);
 
 /// Messages and objects that are cleaned up at a time.
 const CLEAN: u32 = 200;
@@ -54,23 +61,47 @@ impl Dispatcher {
 
     /// Works until it is told to stop.
     pub async fn run(&self, stop: CancellationToken) {
+        let mut generation = None;
         loop {
-            if let Err(error) = self.step().await {
+            let step = self.step(&mut generation).await.inspect_err(|error| {
                 tracing::warn!(%error, "failed to dispatch");
-            }
+            });
+            let wait = if step.is_err() { AFTER_FAILURE } else { TICK };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.0.changed.notified() => {}
-                () = tokio::time::sleep(TICK) => {}
+                () = self.0.changed.notified(), if step.is_ok() => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
-    async fn step(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn step(&self, generation: &mut Option<String>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.0.catalog.expire_leases().await?;
+        // Jobs whose chunks are all written end even while the queue is away.
+        let dispatched = self.dispatch(generation).await;
+        self.clean_staging().await?;
+        for job in self.running().await? {
+            self.end_if_done(job).await?;
+        }
+        dispatched
+    }
+
+    /// Refills the queue. `generation` is what the queue said last, so that its loss is noticed.
+    async fn dispatch(&self, generation: &mut Option<String>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (catalog, queue) = (&self.0.catalog, &self.0.queue);
-        catalog.expire_leases().await?;
-        catalog.undispatch_stale(LOST).await?;
-        let room = WINDOW.saturating_sub(queue.outstanding().await?);
+        let now = queue.generation().await?;
+        let outstanding = queue.outstanding().await?;
+        let lost = match generation {
+            Some(before) if *before != now => {
+                tracing::warn!("the queue may have lost messages: dispatching again what was under way");
+                Duration::ZERO
+            }
+            _ if outstanding == 0 => LOST_FROM_EMPTY,
+            _ => LOST,
+        };
+        catalog.undispatch_stale(lost).await?;
+        *generation = Some(now);
+        let room = WINDOW.saturating_sub(outstanding);
         if room > 0 {
             let chunks = catalog.dispatchable(room.min(100) as u32).await?;
             if !chunks.is_empty() {
@@ -82,10 +113,6 @@ impl Dispatcher {
             }
         }
         queue.collect_finished(CLEAN).await?;
-        self.clean_staging().await?;
-        for job in self.running().await? {
-            self.end_if_done(job).await?;
-        }
         Ok(())
     }
 
@@ -132,3 +159,6 @@ impl Dispatcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
