@@ -199,6 +199,10 @@ impl Postgres {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir(&self.folder);
+        // What a developer has set for a server of his own.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+            command.env_remove(name);
+        }
         if let Some(user) = self.user {
             command.uid(user.uid).gid(user.gid);
         }
@@ -207,7 +211,10 @@ impl Postgres {
 
     fn run(&self, program: &str, arguments: &[&str]) -> String {
         let mut command = self.command(program);
-        command.env("PGHOST", &self.folder).env("PGPORT", self.port.to_string()).env("PGUSER", "postgres");
+        if self.port != 0 {
+            command.env("PGPORT", self.port.to_string());
+        }
+        command.env("PGHOST", &self.folder).env("PGUSER", "postgres");
         let output = command.args(arguments).stdin(Stdio::null()).output();
         let output = output.unwrap_or_else(|error| panic!("can't run {program}: {error}"));
         let problem = String::from_utf8_lossy(&output.stderr);

@@ -102,6 +102,8 @@ impl Embedded {
             let pool = pool(name)?;
             standing.push(pool.try_reserve(pool.capacity())?);
         }
+        // One name for the process: its worker renews the leases of all that it has, the writer's groups too.
+        let owner = format!("embedded-{}-{}", std::process::id(), now_nanos());
         let stop = CancellationToken::new();
         let changed = Arc::new(Notify::new());
         let storage = Arc::new(Storage::new(
@@ -110,6 +112,7 @@ impl Embedded {
             pool("held")?,
             pool("encoding")?,
             StorageConfig {
+                owner: owner.clone(),
                 row_group_bytes: config.plan.row_group_bytes,
                 file_bytes: config.file_bytes,
                 part_bytes: config.plan.part_bytes as usize,
@@ -125,7 +128,7 @@ impl Embedded {
             pool("chunks")?,
             pool("large_records")?,
             TransformConfig {
-                owner: format!("embedded-{}-{}", std::process::id(), now_nanos()),
+                owner,
                 workers: config.plan.workers,
                 chunk_memory: config.plan.chunk_memory,
                 sql_memory: config.plan.sql_memory as usize,
@@ -224,7 +227,7 @@ async fn recover(
         transform.settle_death(claim).await?;
     }
     // What was committed but not published becomes visible now.
-    for job in catalog.list_jobs(100, None).await? {
+    for job in catalog.list_jobs(None, 100, None).await? {
         storage.publish(job.id).await?;
     }
     Ok(())

@@ -83,15 +83,15 @@ impl Dispatcher {
         }
         queue.collect_finished(CLEAN).await?;
         self.clean_staging().await?;
-        for job in self.running().await? {
-            self.end_if_done(job).await?;
+        let mut after = None;
+        loop {
+            let jobs = catalog.running_jobs(after, CLEAN).await?;
+            let Some(last) = jobs.last() else { return Ok(()) };
+            after = Some(*last);
+            for job in jobs {
+                self.end_if_done(job).await?;
+            }
         }
-        Ok(())
-    }
-
-    async fn running(&self) -> Result<Vec<JobId>, forebay_catalog::CatalogError> {
-        let jobs = self.0.catalog.list_jobs(100, None).await?;
-        Ok(jobs.into_iter().filter(|job| job.state == JobState::Running).map(|job| job.id).collect())
     }
 
     /// Ends a job whose input is framed and whose chunks are all written.

@@ -47,6 +47,7 @@ pub(crate) async fn open(catalog: &Catalog, request: &SubmitRequest) -> Result<O
     let key = request.key.clone().unwrap_or_else(|| derived_key(&prepared.recipe.name, &digest, &inputs));
     let opened = catalog
         .open_job(NewJob {
+            tenant: String::new(),
             key,
             recipe_name: name,
             recipe: text,

@@ -63,7 +63,7 @@ impl Gateway {
     }
 
     async fn progress_of(&self, key: &str) -> Result<JobProgress, Failure> {
-        let job = self.catalog.job_by_key(key).await?;
+        let job = self.catalog.job_by_key("", key).await?;
         Ok(progress(self.catalog.progress(job.id).await?))
     }
 
@@ -117,6 +117,8 @@ impl Gateway {
                     Ok(row) => Ok(SubmitEvent::Complete { chunks: row.chunks.values().sum() }),
                     Err(error) => Err(Failure::from(error).into()),
                 },
+                // The job is as it was; the client resumes it.
+                Err(Failure::Catalog(error)) if error.is_transient() => Err(Failure::Catalog(error).into()),
                 Err(failure) => {
                     let error = ServiceError::from(failure);
                     if let Err(second) = catalog.end_job(id, JobState::Failed, Some(error.message.clone())).await {
@@ -176,26 +178,26 @@ impl forebay_api::Gateway for Gateway {
     }
 
     async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
-        let jobs = self.catalog.list_jobs(limit, before).await.map_err(Failure::from)?;
+        let jobs = self.catalog.list_jobs(None, limit, before).await.map_err(Failure::from)?;
         Ok(jobs.into_iter().map(summary).collect())
     }
 
     async fn watch_job(&self, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
-        let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
+        let id = self.catalog.job_by_key("", job).await.map_err(Failure::from)?.id;
         let (catalog, changed) = (Arc::clone(&self.catalog), Arc::clone(&self.changed));
         let state = (catalog, changed, id, None::<JobProgress>);
         Ok(futures::stream::try_unfold(state, next_progress).boxed())
     }
 
     async fn cancel_job(&self, job: &str) -> Result<(), ServiceError> {
-        let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
+        let id = self.catalog.job_by_key("", job).await.map_err(Failure::from)?.id;
         self.catalog.end_job(id, JobState::Cancelled, None).await.map_err(Failure::from)?;
         self.changed.notify_waiters();
         Ok(())
     }
 
     async fn rejects(&self, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
-        let row = self.catalog.job_by_key(job).await.map_err(Failure::from)?;
+        let row = self.catalog.job_by_key("", job).await.map_err(Failure::from)?;
         list_rejects(&row).await
     }
 }

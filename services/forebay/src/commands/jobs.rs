@@ -35,7 +35,7 @@ async fn list(args: &JobsArgs) -> anyhow::Result<()> {
     table
         .load_preset(presets::UTF8_FULL_CONDENSED)
         .set_header(["job", "recipe", "state", "records", "rows", "rejects", "chunks", "started"]);
-    for job in catalog.list_jobs(args.limit, None).await? {
+    for job in catalog.list_jobs(None, args.limit, None).await? {
         let progress = catalog.progress(job.id).await?;
         let rejects: u64 = progress.rejects.values().sum();
         if args.json {

@@ -28,7 +28,7 @@ pub(crate) fn run(args: RejectsArgs) -> anyhow::Result<ExitCode> {
 
 async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
     let catalog = open_catalog(&args.output).await?;
-    let job = match catalog.job_by_key(&args.job).await {
+    let job = match catalog.job_by_key("", &args.job).await {
         Ok(job) => job,
         Err(CatalogError::NotFound(_)) => {
             return Err(Usage(format!("there is no job '{}' (see forebay jobs)", args.job)).into());

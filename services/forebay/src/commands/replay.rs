@@ -28,7 +28,7 @@ pub(crate) fn start(args: RejectsArgs) -> anyhow::Result<ExitCode> {
 
 async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
     let catalog = open_catalog(&args.output).await?;
-    let first = match catalog.job_by_key(&args.job).await {
+    let first = match catalog.job_by_key("", &args.job).await {
         Ok(job) => job,
         Err(CatalogError::NotFound(_)) => {
             return Err(Usage(format!("there is no job '{}' (see forebay jobs)", args.job)).into());
@@ -93,7 +93,7 @@ async fn latest(catalog: &Catalog, first: Job) -> anyhow::Result<(Job, u32)> {
     let base = first.key.clone();
     let mut job = first;
     for next in 1.. {
-        match catalog.job_by_key(&format!("{base}/replay-{next}")).await {
+        match catalog.job_by_key("", &format!("{base}/replay-{next}")).await {
             Ok(replay) => job = replay,
             Err(CatalogError::NotFound(_)) => return Ok((job, next)),
             Err(error) => return Err(error.into()),

@@ -70,7 +70,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let result = match ended {
         Ok(Ended { key, interrupted, before, error }) => {
             let progress = embedded.gateway.get_job(&key).await.map_err(service_error)?;
-            let id = embedded.catalog.job_by_key(&key).await?.id;
+            let id = embedded.catalog.job_by_key("", &key).await?.id;
             let stages = embedded.catalog.progress(id).await?.stages;
             let report = Report::new(&progress, &stages, started.elapsed().as_secs_f64(), plan.memory.0);
             if let Some(path) = &args.report {
@@ -134,7 +134,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
                     let update = update.map_err(service_error)?;
                     let rejected: u64 = update.rejects.values().sum();
                     if let Some(most) = max_rejects.filter(|most| rejected > *most) {
-                        let id = embedded.catalog.job_by_key(&key).await?.id;
+                        let id = embedded.catalog.job_by_key("", &key).await?.id;
                         let message = format!("{rejected} records were rejected, more than --max-rejects {most}");
                         if let Err(error) = embedded.catalog.end_job(id, JobState::Failed, Some(message)).await {
                             // It was done before it could be stopped; its exit status says the rest.
