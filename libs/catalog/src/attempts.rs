@@ -1,78 +1,178 @@
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use forebay_types::{ChunkId, ChunkState, GroupId, GroupState, JobId, JobState};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany};
 
-use crate::catalog::{Catalog, Result, Write, micros, small, unsigned};
+use crate::catalog::{Catalog, PAGE, Result, Write, micros, small, unsigned};
 use crate::entity::{chunk, commit_group, job};
-use crate::staging::jobs_in;
 use crate::{CatalogError, Claim, ClaimOutcome, WrittenChunk};
 
-/// Most leases that one call expires: more than any fleet has chunks at work.
+/// Most leases of a job that one call expires: more than any fleet has chunks at work.
 const EXPIRY_LIMIT: u64 = 10_000;
 
 impl Catalog {
     /// Claims a chunk for `owner`, a process, for the length of the lease. The attempt is counted before it starts,
     /// so that a chunk that kills its worker is counted too.
+    ///
+    /// If the outcome is unknown, the chunk may be claimed without anybody at work on it. Repeating the call then
+    /// says that it is gone; the next [`Self::renew`] through this catalog hands it back.
     pub async fn claim(&self, chunk: ChunkId, owner: &str, lease: Duration) -> Result<ClaimOutcome> {
         let tx = self.write().await?;
-        let now = self.now_micros(&*tx).await?;
+        // A suspect is alone in its process, whatever jobs the process works for.
+        tx.lock_name(&format!("owner {owner}")).await?;
+        let running = tx.lock_job_of_chunk(chunk).await?.is_some_and(|job| job.state == JobState::Running.as_str());
         let found = chunk::Entity::find_by_id(chunk.0)
             .filter(chunk::Column::State.eq(ChunkState::Staged.as_str()))
-            .filter(chunk::Column::NotBefore.lte(now))
-            .filter(chunk::Column::Job.in_subquery(jobs_in(JobState::Running)))
+            .filter(Expr::col(chunk::Column::NotBefore).lte(self.now()))
             .one(&*tx)
             .await?;
-        let outcome = match found {
+        let outcome = match found.filter(|_| running) {
             None => ClaimOutcome::Gone,
             Some(row) if must_wait(&tx, &row, owner).await? => ClaimOutcome::Busy,
-            Some(row) => ClaimOutcome::Claimed(Box::new(start(&tx, row, owner, now, lease).await?)),
+            Some(row) => ClaimOutcome::Claimed(Box::new(self.start(&tx, row, owner, lease).await?)),
         };
-        tx.commit().await?;
-        Ok(outcome)
-    }
-
-    /// Extends the leases of all chunks that `owner` has claimed. Gives their number.
-    pub async fn renew(&self, owner: &str, lease: Duration) -> Result<u64> {
-        let tx = self.write().await?;
-        let until = self.now_micros(&*tx).await?.saturating_add(micros(lease));
-        let result = chunk::Entity::update_many()
-            .col_expr(chunk::Column::LeaseUntil, Expr::value(until))
-            .filter(chunk::Column::Owner.eq(owner))
-            .exec(&*tx)
-            .await?;
-        tx.commit().await?;
-        Ok(result.rows_affected)
-    }
-
-    /// Takes chunks away from owners that did not renew their leases. No death: a slow worker is no dead one.
-    pub async fn expire_leases(&self) -> Result<Vec<ChunkId>> {
-        let tx = self.write().await?;
-        let now = self.now_micros(&*tx).await?;
-        let expired: Vec<i64> = chunk::Entity::find()
-            .select_only()
-            .column(chunk::Column::Id)
-            .filter(at_work())
-            .filter(chunk::Column::LeaseUntil.lt(now))
-            .limit(EXPIRY_LIMIT)
-            .into_tuple()
-            .all(&*tx)
-            .await?;
-        for id in &expired {
-            back_to_staged(0).filter(chunk::Column::Id.eq(*id)).exec(&*tx).await?;
+        let committed = tx.commit().await;
+        if let (Err(_), ClaimOutcome::Claimed(claim)) = (&committed, &outcome) {
+            self.release_later(chunk, claim.attempt);
         }
-        tx.commit().await?;
-        Ok(expired.into_iter().map(ChunkId).collect())
+        committed.map(|()| outcome)
+    }
+
+    async fn start(&self, tx: &Write<'_>, mut row: chunk::Model, owner: &str, lease: Duration) -> Result<Claim> {
+        row.attempt += 1;
+        chunk::Entity::update_many()
+            .col_expr(chunk::Column::State, Expr::value(ChunkState::Claimed.as_str()))
+            .col_expr(chunk::Column::Attempt, Expr::value(row.attempt))
+            .col_expr(chunk::Column::Owner, Expr::value(owner))
+            .col_expr(chunk::Column::LeaseUntil, self.now().add(micros(lease)))
+            .col_expr(chunk::Column::StartedAt, self.now())
+            .filter(chunk::Column::Id.eq(row.id))
+            .exec(&**tx)
+            .await?;
+        if row.attempt > 1 {
+            job::Entity::update_many()
+                .col_expr(job::Column::Retries, Expr::col(job::Column::Retries).add(1))
+                .filter(job::Column::Id.eq(row.job))
+                .exec(&**tx)
+                .await?;
+        }
+        row.try_into()
+    }
+
+    /// Extends the leases of all chunks that `owner` has claimed, and of all groups that it has open. Gives their
+    /// number. Attempts of [`Self::release_later`] are released first.
+    pub async fn renew(&self, owner: &str, lease: Duration) -> Result<u64> {
+        self.release_unclaimed().await?;
+        let mut renewed = 0;
+        for job in self.jobs_of(owner).await? {
+            let tx = self.write().await?;
+            tx.lock_job(JobId(job)).await?;
+            let chunks = chunk::Entity::update_many()
+                .col_expr(chunk::Column::LeaseUntil, self.now().add(micros(lease)))
+                .filter(chunk::Column::Owner.eq(owner))
+                .filter(chunk::Column::Job.eq(job))
+                .exec(&*tx)
+                .await?;
+            let groups = commit_group::Entity::update_many()
+                .col_expr(commit_group::Column::LeaseUntil, self.now().add(micros(lease)))
+                .filter(commit_group::Column::State.eq(GroupState::Open.as_str()))
+                .filter(commit_group::Column::Owner.eq(owner))
+                .filter(commit_group::Column::Job.eq(job))
+                .exec(&*tx)
+                .await?;
+            tx.commit().await?;
+            renewed += chunks.rows_affected + groups.rows_affected;
+        }
+        Ok(renewed)
+    }
+
+    /// Jobs that an owner has chunks or open groups of: a handful.
+    async fn jobs_of(&self, owner: &str) -> Result<BTreeSet<i64>> {
+        let chunks: Vec<i64> = chunk::Entity::find()
+            .select_only()
+            .column(chunk::Column::Job)
+            .distinct()
+            .filter(chunk::Column::Owner.eq(owner))
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        let groups: Vec<i64> = commit_group::Entity::find()
+            .select_only()
+            .column(commit_group::Column::Job)
+            .distinct()
+            .filter(commit_group::Column::State.eq(GroupState::Open.as_str()))
+            .filter(commit_group::Column::Owner.eq(owner))
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(chunks.into_iter().chain(groups).collect())
+    }
+
+    /// Remembers that nobody is at work on an attempt that the database could not be told to release. As long as its
+    /// owner renews its leases, the chunk would otherwise wait for ever.
+    pub fn release_later(&self, chunk: ChunkId, attempt: u32) {
+        self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).push((chunk, attempt));
+    }
+
+    async fn release_unclaimed(&self) -> Result<()> {
+        loop {
+            let next = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).first().copied();
+            let Some((chunk, attempt)) = next else { return Ok(()) };
+            self.release(chunk, attempt, None).await?;
+            self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != (chunk, attempt));
+        }
+    }
+
+    /// Takes chunks away from owners that did not renew their leases. No death, because a slow worker is no dead one,
+    /// but a lapse: see [`Claim::is_presumed_deadly`].
+    pub async fn expire_leases(&self) -> Result<Vec<ChunkId>> {
+        let lapsed = || Expr::col(chunk::Column::LeaseUntil).lt(self.now());
+        let jobs: Vec<i64> = chunk::Entity::find()
+            .select_only()
+            .column(chunk::Column::Job)
+            .distinct()
+            .filter(lapsed())
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        let mut expired = Vec::new();
+        for job in jobs {
+            let tx = self.write().await?;
+            tx.lock_job(JobId(job)).await?;
+            let ids: Vec<i64> = chunk::Entity::find()
+                .select_only()
+                .column(chunk::Column::Id)
+                .filter(chunk::Column::Job.eq(job))
+                .filter(lapsed())
+                .order_by_asc(chunk::Column::Id)
+                .limit(EXPIRY_LIMIT)
+                .into_tuple()
+                .all(&*tx)
+                .await?;
+            for page in ids.chunks(PAGE) {
+                back_to_staged(0)
+                    .col_expr(chunk::Column::Lapses, Expr::col(chunk::Column::Lapses).add(1))
+                    .filter(chunk::Column::Id.is_in(page.iter().copied()))
+                    .exec(&*tx)
+                    .await?;
+            }
+            tx.commit().await?;
+            expired.extend(ids.into_iter().map(ChunkId));
+        }
+        Ok(expired)
     }
 
     /// Gives a claimed chunk back, after a failure that will pass or at shutdown, to be tried again after
-    /// `not_before`. False if the attempt is not at work any more.
+    /// `not_before`. False if the attempt is not at work any more, and so if the call is repeated.
     pub async fn release(&self, chunk: ChunkId, attempt: u32, not_before: Option<Duration>) -> Result<bool> {
         let tx = self.write().await?;
+        tx.lock_job_of_chunk(chunk).await?;
         let not_before = match not_before {
-            Some(delay) => self.now_micros(&*tx).await?.saturating_add(micros(delay)),
-            None => 0,
+            Some(delay) => self.now().add(micros(delay)),
+            None => Expr::value(0_i64),
         };
         let result = back_to_staged(not_before)
             .filter(chunk::Column::Id.eq(chunk.0))
@@ -86,6 +186,10 @@ impl Catalog {
 
     /// Notes that an attempt is complete in an open group. False if the attempt is not the newest or not at work
     /// any more, if the group is not open, or if the job has ended: then the attempt must not be committed.
+    ///
+    /// Repeating a call that came through says false too, so that no attempt is taken into a group twice. If the
+    /// outcome is unknown, the group may hold a chunk that its writer does not have: its commit is then refused, and
+    /// whoever abandons it loses nothing but time.
     pub async fn mark_written(
         &self,
         chunk: ChunkId,
@@ -94,14 +198,19 @@ impl Catalog {
         written: &WrittenChunk,
     ) -> Result<bool> {
         let written = serde_json::to_string(written).map_err(|error| CatalogError::Corrupt(error.to_string()))?;
-        let mut job_of_open_group = Query::select();
-        job_of_open_group
+        let tx = self.write().await?;
+        let running = tx.lock_job_of_chunk(chunk).await?.filter(|job| job.state == JobState::Running.as_str());
+        let Some(job) = running else {
+            tx.rollback().await?;
+            return Ok(false);
+        };
+        let mut open_group_of_job = Query::select();
+        open_group_of_job
             .column(commit_group::Column::Job)
             .from(commit_group::Entity)
             .and_where(Expr::col(commit_group::Column::Id).eq(group.0))
             .and_where(Expr::col(commit_group::Column::State).eq(GroupState::Open.as_str()))
-            .and_where(Expr::col(commit_group::Column::Job).in_subquery(jobs_in(JobState::Running)));
-        let tx = self.write().await?;
+            .and_where(Expr::col(commit_group::Column::Job).eq(job.id));
         let result = chunk::Entity::update_many()
             .col_expr(chunk::Column::State, Expr::value(ChunkState::Written.as_str()))
             .col_expr(chunk::Column::Owner, Expr::value(None::<String>))
@@ -111,7 +220,7 @@ impl Catalog {
             .filter(chunk::Column::Id.eq(chunk.0))
             .filter(chunk::Column::State.eq(ChunkState::Claimed.as_str()))
             .filter(chunk::Column::Attempt.eq(i64::from(attempt)))
-            .filter(chunk::Column::Job.in_subquery(job_of_open_group))
+            .filter(chunk::Column::Job.in_subquery(open_group_of_job))
             .exec(&*tx)
             .await?;
         tx.commit().await?;
@@ -133,39 +242,18 @@ async fn must_wait(tx: &Write<'_>, row: &chunk::Model, owner: &str) -> Result<bo
     Ok(most_deaths_at_work.is_some_and(|deaths| deaths > 0 || row.deaths > 0))
 }
 
-async fn start(tx: &Write<'_>, mut row: chunk::Model, owner: &str, now: i64, lease: Duration) -> Result<Claim> {
-    row.attempt += 1;
-    chunk::Entity::update_many()
-        .col_expr(chunk::Column::State, Expr::value(ChunkState::Claimed.as_str()))
-        .col_expr(chunk::Column::Attempt, Expr::value(row.attempt))
-        .col_expr(chunk::Column::Owner, Expr::value(owner))
-        .col_expr(chunk::Column::LeaseUntil, Expr::value(now.saturating_add(micros(lease))))
-        .col_expr(chunk::Column::StartedAt, Expr::value(now))
-        .filter(chunk::Column::Id.eq(row.id))
-        .exec(&**tx)
-        .await?;
-    if row.attempt > 1 {
-        job::Entity::update_many()
-            .col_expr(job::Column::Retries, Expr::col(job::Column::Retries).add(1))
-            .filter(job::Column::Id.eq(row.job))
-            .exec(&**tx)
-            .await?;
-    }
-    row.try_into()
-}
-
 /// Chunks that are claimed. A range, because SQLite does not look into the index for what is not null.
 pub(crate) fn at_work() -> Expr {
     chunk::Column::Owner.gt("")
 }
 
 /// An update that puts chunks (which, is for a filter to say) back to waiting, in a new epoch.
-pub(crate) fn back_to_staged(not_before: i64) -> UpdateMany<chunk::Entity> {
+pub(crate) fn back_to_staged(not_before: impl Into<Expr>) -> UpdateMany<chunk::Entity> {
     chunk::Entity::update_many()
         .col_expr(chunk::Column::State, Expr::value(ChunkState::Staged.as_str()))
         .col_expr(chunk::Column::Epoch, Expr::col(chunk::Column::Epoch).add(1))
         .col_expr(chunk::Column::DispatchedAt, Expr::value(None::<i64>))
-        .col_expr(chunk::Column::NotBefore, Expr::value(not_before))
+        .col_expr(chunk::Column::NotBefore, not_before.into())
         .col_expr(chunk::Column::Owner, Expr::value(None::<String>))
         .col_expr(chunk::Column::LeaseUntil, Expr::value(None::<i64>))
         .col_expr(chunk::Column::GroupId, Expr::value(None::<i64>))
@@ -186,6 +274,7 @@ impl TryFrom<chunk::Model> for Claim {
             chunk: ChunkId(row.id),
             attempt: small(row.attempt)?,
             deaths: small(row.deaths)?,
+            lapses: small(row.lapses)?,
             quarantined: row.quarantined,
             input: small(row.input)?,
             source: serde_json::from_str(&row.source).map_err(|_| corrupt("source"))?,

@@ -1,64 +1,54 @@
 use std::ops::Deref;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sea_orm::sea_query::OnConflict;
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use forebay_types::{ChunkId, GroupId, JobId};
+use sea_orm::sea_query::{Expr, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{
-    ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, EntityTrait,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
+    EntityTrait, IsolationLevel, QueryFilter, QuerySelect, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use crate::entity::meta;
-use crate::{CatalogError, migration};
+use crate::entity::{chunk, commit_group, job, meta};
+use crate::{CatalogError, connect, migration};
 
 pub(crate) type Result<T> = std::result::Result<T, CatalogError>;
 
-/// One connection writes at a time; the others read.
-const CONNECTIONS: u32 = 4;
-/// How long to wait for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most rows or ids of one statement: far below any database's limit of bound values.
 pub(crate) const PAGE: usize = 500;
 
+/// PostgreSQL's clock when the statement came in. Unlike `clock_timestamp()` it is one value for all rows of a
+/// statement, so that an index can serve a comparison with it.
+const POSTGRES_NOW: &str = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint";
+
 /// The catalog. Share it: all calls take `&self`, and of conflicting calls exactly one succeeds.
+///
+/// After an error that [`CatalogError::is_transient`], the outcome of a write is unknown. Each call says what
+/// repeating it does; where it says nothing, repeating it is harmless and gives the same answer.
 #[derive(Debug)]
 pub struct Catalog {
     pub(crate) db: DatabaseConnection,
-    /// SQLite has one writer. Who waits here in turn never meets "database is locked".
-    writer: Mutex<()>,
+    /// SQLite has one writer. Who waits here in turn never meets "database is locked". PostgreSQL locks rows.
+    writer: Option<Mutex<()>>,
     id: Uuid,
+    /// Attempts whose worker does not have them, although the catalog may say so.
+    pub(crate) unclaimed: std::sync::Mutex<Vec<(ChunkId, u32)>>,
 }
 
 impl Catalog {
-    /// Opens the catalog at `sqlite:PATH` (or `sqlite::memory:`), and creates or migrates it.
+    /// Opens the catalog at `sqlite:PATH` (or `sqlite::memory:`) or `postgres://USER:PASSWORD@HOST/DATABASE`, and
+    /// creates or migrates its tables. A SQLite file belongs to one process; a PostgreSQL database may be shared.
     ///
     /// # Errors
-    /// [`CatalogError::Newer`] if a newer version has written it, [`CatalogError::Corrupt`] if it is no database.
+    /// [`CatalogError::Open`] if the database does not let us in, [`CatalogError::Newer`] if a newer version has
+    /// written it, [`CatalogError::Corrupt`] if it is no database.
     pub async fn open(url: &str) -> Result<Self> {
-        // Each connection to an in-memory database has its own.
-        let connections = if url.contains(":memory:") { 1 } else { CONNECTIONS };
-        let mut options = ConnectOptions::new(url);
-        options
-            .max_connections(connections)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .sqlx_logging(false)
-            .map_sqlx_sqlite_opts(|sqlite| {
-                sqlite
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Full)
-                    .busy_timeout(BUSY_TIMEOUT)
-                    .foreign_keys(true)
-            });
-        let db = Database::connect(options).await?;
+        let db = connect::connect(url).await?;
         migration::migrate(&db).await?;
         let id = catalog_id(&db).await?;
-        Ok(Self { db, writer: Mutex::new(()), id })
+        let writer = (db.get_database_backend() == DbBackend::Sqlite).then(Mutex::default);
+        Ok(Self { db, writer, id, unclaimed: std::sync::Mutex::default() })
     }
 
     /// The catalog's identity, made once. Delta transactions carry it.
@@ -67,8 +57,15 @@ impl Catalog {
     }
 
     /// Starts a transaction that writes. Without a [`Write::commit`] nothing happened.
+    ///
+    /// On PostgreSQL, where many write at once, a transaction locks the job whose rows it changes before it looks at
+    /// them (`Write::lock_job...`); whoever does otherwise breaks every check that follows. One transaction changes
+    /// one job, and takes a name's lock (`Write::lock_name`) before it, so that none waits in a circle.
     pub(crate) async fn write(&self) -> Result<Write<'_>> {
-        let turn = self.writer.lock().await;
+        let turn = match &self.writer {
+            Some(writer) => Some(writer.lock().await),
+            None => None,
+        };
         let immediate = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -76,18 +73,40 @@ impl Catalog {
         Ok(Write { tx: self.db.begin_with_options(immediate).await?, _turn: turn })
     }
 
-    /// Microseconds since the epoch. The one place where the catalog learns the time, because with a shared
-    /// database it must be the database's; SQLite is on this host.
-    pub(crate) async fn now_micros(&self, _db: &impl ConnectionTrait) -> Result<i64> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(micros(since))
+    /// Starts a transaction that reads, and sees one moment.
+    pub(crate) async fn snapshot(&self) -> Result<DatabaseTransaction> {
+        let options = match self.writer {
+            Some(_) => TransactionOptions::default(),
+            None => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                ..TransactionOptions::default()
+            },
+        };
+        Ok(self.db.begin_with_options(options).await?)
+    }
+
+    /// Microseconds since the epoch, for use inside a statement. With a shared database the time must be the
+    /// database's; SQLite is on this host.
+    pub(crate) fn now(&self) -> Expr {
+        match self.writer {
+            Some(_) => Expr::value(micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())),
+            None => Expr::cust(POSTGRES_NOW),
+        }
+    }
+
+    /// The value of [`Self::now`], for rows to insert.
+    pub(crate) async fn now_micros(&self, db: &impl ConnectionTrait) -> Result<i64> {
+        let row = db.query_one(Query::select().expr(self.now())).await?;
+        let row = row.ok_or_else(|| CatalogError::Corrupt("it does not tell the time".to_owned()))?;
+        Ok(row.try_get_by_index(0)?)
     }
 }
 
-/// A transaction that writes, and the right to.
+/// A transaction that writes, and on SQLite the right to.
 pub(crate) struct Write<'a> {
     tx: DatabaseTransaction,
-    _turn: MutexGuard<'a, ()>,
+    _turn: Option<MutexGuard<'a, ()>>,
 }
 
 impl Write<'_> {
@@ -100,6 +119,41 @@ impl Write<'_> {
     pub(crate) async fn rollback(self) -> Result<()> {
         Ok(self.tx.rollback().await?)
     }
+
+    /// Locks a job until the transaction ends. What is read afterwards is the newest.
+    pub(crate) async fn lock_job(&self, job: JobId) -> Result<job::Model> {
+        let found = self.lock_job_where(job::Column::Id.eq(job.0)).await?;
+        found.ok_or_else(|| CatalogError::NotFound(format!("job {job}")))
+    }
+
+    /// Locks the job of a chunk. A chunk stays with its job.
+    pub(crate) async fn lock_job_of_chunk(&self, chunk: ChunkId) -> Result<Option<job::Model>> {
+        let mut job = Query::select();
+        job.column(chunk::Column::Job).from(chunk::Entity).and_where(chunk::Column::Id.eq(chunk.0));
+        self.lock_job_where(is_job(job)).await
+    }
+
+    /// Locks the job of a commit group. None if the group is forgotten.
+    pub(crate) async fn lock_job_of_group(&self, group: GroupId) -> Result<Option<job::Model>> {
+        let mut job = Query::select();
+        job.column(commit_group::Column::Job)
+            .from(commit_group::Entity)
+            .and_where(commit_group::Column::Id.eq(group.0));
+        self.lock_job_where(is_job(job)).await
+    }
+
+    async fn lock_job_where(&self, which: Expr) -> Result<Option<job::Model>> {
+        // Weaker than FOR UPDATE: rows that refer to the job may be inserted meanwhile.
+        Ok(job::Entity::find().filter(which).lock(LockType::NoKeyUpdate).one(&self.tx).await?)
+    }
+
+    /// Locks a name that is no row, until the transaction ends. On SQLite the transaction is alone already.
+    pub(crate) async fn lock_name(&self, name: &str) -> Result<()> {
+        match self.tx.get_database_backend() {
+            DbBackend::Postgres => lock_name(&self.tx, name).await,
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Deref for Write<'_> {
@@ -110,9 +164,20 @@ impl Deref for Write<'_> {
     }
 }
 
-/// A duration as the catalog stores it.
+fn is_job(select: SelectStatement) -> Expr {
+    job::Column::Id.in_subquery(select)
+}
+
+/// Locks a name on PostgreSQL until the transaction ends.
+pub(crate) async fn lock_name(tx: &DatabaseTransaction, name: &str) -> Result<()> {
+    let lock = Expr::cust_with_values("pg_advisory_xact_lock(hashtextextended($1, 0))", [format!("forebay {name}")]);
+    tx.execute(Query::select().expr(lock)).await?;
+    Ok(())
+}
+
+/// A duration as the catalog stores it. The longest is such that the time and it can be added.
 pub(crate) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }
 
 /// A count, size or offset as the catalog stores it: no real one is beyond 2^63.

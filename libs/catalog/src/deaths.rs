@@ -15,7 +15,8 @@ const QUARANTINE_AT: i64 = 3;
 
 impl Catalog {
     /// Records that a worker died of a chunk, and decides what becomes of it. `halves`, if the chunk can be split,
-    /// must cover its records in order.
+    /// must cover its records in order. Its lapses are settled by this. Repeating a call that came through says that
+    /// the attempt is stale.
     ///
     /// # Errors
     /// [`Conflict::Coverage`] if the halves do not.
@@ -26,6 +27,7 @@ impl Catalog {
         halves: Option<[NewChunk; 2]>,
     ) -> Result<DeathVerdict> {
         let tx = self.write().await?;
+        tx.lock_job_of_chunk(chunk).await?;
         let found = chunk::Entity::find_by_id(chunk.0)
             .filter(chunk::Column::State.eq(ChunkState::Claimed.as_str()))
             .filter(chunk::Column::Attempt.eq(i64::from(attempt)))
@@ -43,6 +45,7 @@ impl Catalog {
             _ => {
                 back_to_staged(0)
                     .col_expr(chunk::Column::Deaths, Expr::value(deaths))
+                    .col_expr(chunk::Column::Lapses, Expr::value(0_i64))
                     .col_expr(chunk::Column::Quarantined, Expr::value(deaths >= QUARANTINE_AT))
                     .filter(chunk::Column::Id.eq(row.id))
                     .exec(&*tx)

@@ -32,6 +32,7 @@ entity! {
     job, "job", {
         #[sea_orm(primary_key)]
         id: i64,
+        tenant: String,
         key: String,
         recipe_name: String,
         recipe: String,
@@ -53,6 +54,8 @@ entity! {
         chunks_committed: i64,
         chunks_split: i64,
         retries: i64,
+        commits: i64,
+        staged_bytes: i64,
     }
 }
 
@@ -97,6 +100,7 @@ entity! {
         not_before: i64,
         attempt: i64,
         deaths: i64,
+        lapses: i64,
         quarantined: bool,
         owner: Option<String>,
         lease_until: Option<i64>,
@@ -107,12 +111,16 @@ entity! {
 }
 
 entity! {
-    /// One commit group: the intent before its files exist, the record of them afterwards.
+    /// One commit group: the intent before its files exist, the record of them afterwards. `commit_seq` is set when
+    /// it is committed.
     commit_group, "commit_group", {
         #[sea_orm(primary_key)]
         id: i64,
         job: i64,
         state: String,
+        owner: String,
+        lease_until: i64,
+        commit_seq: Option<i64>,
         opened_at: i64,
         ended_at: Option<i64>,
     }
@@ -140,6 +148,7 @@ entity! {
         #[sea_orm(primary_key, auto_increment = false)]
         key: String,
         pending: i64,
+        bytes: i64,
     }
 }
 

@@ -7,8 +7,8 @@ use sea_orm::{
 
 use crate::catalog::{Catalog, PAGE, Result, Write, signed, small, unsigned};
 use crate::entity::{chunk, input, job};
-use crate::jobs::{identity, job_row};
-use crate::staging::{Pending, keep_staged};
+use crate::jobs::identity;
+use crate::staging::{Kept, keep_staged};
 use crate::{AddedChunk, CatalogError, Conflict, Cursor, Input, NewChunk};
 
 impl Catalog {
@@ -30,6 +30,7 @@ impl Catalog {
     /// has ended.
     pub async fn add_chunks(&self, job: JobId, chunks: &[NewChunk], cursor: Cursor) -> Result<Vec<AddedChunk>> {
         let tx = self.write().await?;
+        let row = tx.lock_job(job).await?;
         let stored = input::Entity::find_by_id((job.0, i64::from(cursor.input))).one(&*tx).await?;
         let stored = stored.ok_or_else(|| CatalogError::NotFound(format!("input {} of job {job}", cursor.input)))?;
         let first_record = first_record(chunks, &cursor)?;
@@ -39,7 +40,6 @@ impl Catalog {
             let place = format!("input {} goes on at record {}", cursor.input, stored.records);
             return added.ok_or_else(|| Conflict::Coverage(format!("{place}, not at {first_record}")).into());
         }
-        let row = job_row(&*tx, job).await?;
         if row.state != forebay_types::JobState::Running.as_str() {
             let job = crate::Job::try_from(row)?;
             return Err(Conflict::JobState { key: job.key, state: job.state }.into());
@@ -55,6 +55,7 @@ impl Catalog {
     /// Marks a job as framed if all its inputs are complete. True if it is framed now.
     pub async fn finish_input(&self, job: JobId) -> Result<bool> {
         let tx = self.write().await?;
+        tx.lock_job(job).await?;
         let open = input::Entity::find()
             .filter(input::Column::Job.eq(job.0))
             .filter(input::Column::Complete.eq(false))
@@ -89,13 +90,16 @@ pub(crate) async fn insert_chunks(
 ) -> Result<Vec<AddedChunk>> {
     let (Lineage::Fresh { first_seq } | Lineage::Split { first_seq, .. }) = lineage;
     let mut added = Vec::with_capacity(chunks.len());
-    let mut pending = Pending::new();
+    let mut kept = Kept::new();
     let mut seq = first_seq;
     for page in chunks.chunks(PAGE) {
         let mut rows = Vec::with_capacity(page.len());
         for chunk in page {
             if let ChunkSource::Staged { key, .. } = &chunk.source {
-                *pending.entry(key.clone()).or_default() += 1;
+                let object = kept.entry(key.clone()).or_default();
+                object.pending += 1;
+                // Halves read the copy that their parent has brought.
+                object.bytes += if matches!(lineage, Lineage::Fresh { .. }) { signed(chunk.bytes) } else { 0 };
             }
             rows.push(new_row(job, seq, chunk, &lineage)?);
             seq += 1;
@@ -107,7 +111,7 @@ pub(crate) async fn insert_chunks(
                 .push(AddedChunk { seq: unsigned(row.try_get_by_index(0)?), chunk: ChunkId(row.try_get_by_index(1)?) });
         }
     }
-    keep_staged(tx, job, pending).await?;
+    keep_staged(tx, job, kept).await?;
     // The database may return what it inserted in any order.
     added.sort_by_key(|added| added.seq);
     Ok(added)
@@ -142,6 +146,7 @@ fn new_row(job: JobId, seq: i64, new: &NewChunk, lineage: &Lineage<'_>) -> Resul
         not_before: Set(0),
         attempt: Set(0),
         deaths: Set(deaths),
+        lapses: Set(0),
         quarantined: Set(false),
         owner: Set(None),
         lease_until: Set(None),
@@ -224,11 +229,14 @@ async fn count_chunks(tx: &Write<'_>, job: JobId, chunks: &[NewChunk]) -> Result
     }
     let n = chunks.len() as i64;
     let bytes: u64 = chunks.iter().map(|chunk| chunk.bytes).sum();
+    let staged = chunks.iter().filter(|chunk| matches!(chunk.source, ChunkSource::Staged { .. }));
+    let staged_bytes: u64 = staged.map(|chunk| chunk.bytes).sum();
     let plus = |column: job::Column, n: i64| Expr::col(column).add(n);
     job::Entity::update_many()
         .col_expr(job::Column::NextSeq, plus(job::Column::NextSeq, n))
         .col_expr(job::Column::Chunks, plus(job::Column::Chunks, n))
         .col_expr(job::Column::BytesFramed, plus(job::Column::BytesFramed, signed(bytes)))
+        .col_expr(job::Column::StagedBytes, plus(job::Column::StagedBytes, signed(staged_bytes)))
         .filter(job::Column::Id.eq(job.0))
         .exec(&**tx)
         .await?;

@@ -1,31 +1,36 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use forebay_types::{ChunkId, ChunkState, GroupId, GroupState, JobId, JobState};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 
 use crate::attempts::back_to_staged;
-use crate::catalog::{Catalog, PAGE, Result, Write, signed, unsigned};
+use crate::catalog::{Catalog, PAGE, Result, Write, micros, signed, unsigned};
 use crate::entity::{chunk, commit_group, file, job, job_total};
-use crate::jobs::job_row;
 use crate::progress::Total;
 use crate::staging::{Pending, release_staged};
 use crate::{CatalogError, CommitResult, Conflict, File, UnpublishedGroup, WrittenChunk};
 
 impl Catalog {
-    /// Opens a commit group, before any of its files exists: what names a file after its group can be found and
-    /// deleted after a crash.
-    pub async fn open_group(&self, job: JobId) -> Result<GroupId> {
+    /// Opens a commit group for `owner`, a process, which renews its lease by [`Self::renew`]. Opened before any of
+    /// its files exists: what names a file after its group can be found and deleted after a crash. If the outcome is
+    /// unknown, a group without chunks may be left; an empty commit or the end of its owner ends it.
+    pub async fn open_group(&self, job: JobId, owner: &str, lease: Duration) -> Result<GroupId> {
         let tx = self.write().await?;
-        job_row(&*tx, job).await?;
+        tx.lock_job(job).await?;
+        let now = self.now_micros(&*tx).await?;
         let group = commit_group::ActiveModel {
             id: NotSet,
             job: Set(job.0),
             state: Set(GroupState::Open.as_str().to_owned()),
-            opened_at: Set(self.now_micros(&*tx).await?),
+            owner: Set(owner.to_owned()),
+            lease_until: Set(now + micros(lease)),
+            commit_seq: Set(None),
+            opened_at: Set(now),
             ended_at: Set(None),
         };
         let group = group.insert(&*tx).await?;
@@ -34,9 +39,11 @@ impl Catalog {
     }
 
     /// Commits a group with its files and all its chunks, or nothing. Every chunk must still be at the attempt that
-    /// wrote it into this group, and the job must be running. Repeating a commit that succeeded is no error.
+    /// wrote it into this group, and the job must be running. Repeating a commit that succeeded is no error, also
+    /// after its lease ran out: what counts is that nobody has abandoned the group.
     ///
     /// # Errors
+    /// [`CatalogError::NotFound`] if another writer has abandoned and forgotten the group.
     /// [`Conflict::Group`] if the group holds chunks that the call does not name: their rows may be in the files.
     pub async fn commit_group(
         &self,
@@ -45,8 +52,7 @@ impl Catalog {
         chunks: &[(ChunkId, u32)],
     ) -> Result<CommitResult> {
         let tx = self.write().await?;
-        let row = group_row(&tx, group).await?;
-        let job = job_row(&*tx, JobId(row.job)).await?;
+        let (job, row) = locked_group(&tx, group).await?;
         let work = match group_state(&row)? {
             GroupState::Committed | GroupState::Published => {
                 tx.rollback().await?;
@@ -71,19 +77,19 @@ impl Catalog {
         insert_files(&tx, group, files).await?;
         add_totals(&tx, row.job, &work, files).await?;
         release_staged(&tx, JobId(row.job), work.staged).await?;
-        self.end_group(&tx, group, GroupState::Committed).await?;
+        self.end_group(&tx, group, GroupState::Committed, Some(job.commits + 1)).await?;
         tx.commit().await?;
         Ok(CommitResult::Committed)
     }
 
-    /// Gives a group up: its written chunks go back to waiting, without a death. Gives their number. Delete the
-    /// group's files, then forget it.
+    /// Gives a group up: its written chunks go back to waiting, without a death. Gives their number, which is none
+    /// when the call is repeated. Delete the group's files, then forget it.
     ///
     /// # Errors
-    /// [`Conflict::Group`] if it is committed.
+    /// [`Conflict::Group`] if it is committed; [`CatalogError::NotFound`] if it is forgotten.
     pub async fn abandon_group(&self, group: GroupId) -> Result<u64> {
         let tx = self.write().await?;
-        let state = group_state(&group_row(&tx, group).await?)?;
+        let state = group_state(&locked_group(&tx, group).await?.1)?;
         if matches!(state, GroupState::Committed | GroupState::Published) {
             return Err(Conflict::Group(format!("{group} is {} and cannot be abandoned", state.as_str())).into());
         }
@@ -94,13 +100,43 @@ impl Catalog {
 
     pub(crate) async fn abandon(&self, tx: &Write<'_>, group: GroupId) -> Result<u64> {
         let result = back_to_staged(0).filter(chunk::Column::GroupId.eq(group.0)).exec(&**tx).await?;
-        self.end_group(tx, group, GroupState::Abandoned).await?;
+        self.end_group(tx, group, GroupState::Abandoned, None).await?;
         Ok(result.rows_affected)
+    }
+
+    /// Abandons open groups whose owners did not renew their leases. Gives them, and the groups that such owners had
+    /// abandoned without forgetting them: delete their files, then forget them. Whoever asks gets them, until they
+    /// are forgotten.
+    pub async fn expire_groups(&self) -> Result<Vec<(GroupId, JobId)>> {
+        let lapsed = |state: GroupState| {
+            Condition::all()
+                .add(commit_group::Column::State.eq(state.as_str()))
+                .add(Expr::col(commit_group::Column::LeaseUntil).lt(self.now()))
+        };
+        let open = commit_group::Entity::find().filter(lapsed(GroupState::Open)).all(&self.db).await?;
+        for group in open {
+            let tx = self.write().await?;
+            tx.lock_job(JobId(group.job)).await?;
+            // Its owner may have renewed or committed it meanwhile.
+            let still = commit_group::Entity::find_by_id(group.id).filter(lapsed(GroupState::Open)).one(&*tx).await?;
+            if still.is_some() {
+                self.abandon(&tx, GroupId(group.id)).await?;
+            }
+            tx.commit().await?;
+        }
+        let abandoned = commit_group::Entity::find()
+            .filter(lapsed(GroupState::Abandoned))
+            .order_by_asc(commit_group::Column::Id)
+            .limit(PAGE as u64)
+            .all(&self.db)
+            .await?;
+        Ok(abandoned.into_iter().map(|group| (GroupId(group.id), JobId(group.job))).collect())
     }
 
     /// Forgets an abandoned group, when its files are deleted.
     pub async fn forget_group(&self, group: GroupId) -> Result<()> {
         let tx = self.write().await?;
+        tx.lock_job_of_group(group).await?;
         commit_group::Entity::delete_many()
             .filter(commit_group::Column::Id.eq(group.0))
             .filter(commit_group::Column::State.eq(GroupState::Abandoned.as_str()))
@@ -109,11 +145,12 @@ impl Catalog {
         tx.commit().await
     }
 
-    /// Groups of an output that are committed and not in the Delta logs, oldest first: at most `limit` after `after`.
+    /// Groups of an output that are committed and not in the Delta logs: at most `limit` after `after`, a job and a
+    /// place in its order of commits. By job, and in this order: a group may be published when those before it are.
     pub async fn unpublished_groups(
         &self,
         output: &str,
-        after: Option<GroupId>,
+        after: Option<(JobId, i64)>,
         limit: u32,
     ) -> Result<Vec<UnpublishedGroup>> {
         let mut job_has_output = Query::select();
@@ -124,11 +161,16 @@ impl Catalog {
                 Expr::col((job::Entity, job::Column::Id)).equals((commit_group::Entity, commit_group::Column::Job)),
             )
             .and_where(Expr::col(job::Column::Output).eq(output));
+        let (job, seq) = after.map_or((0, 0), |(job, seq)| (job.0, seq));
+        let later = Condition::any()
+            .add(commit_group::Column::Job.gt(job))
+            .add(commit_group::Column::Job.eq(job).and(commit_group::Column::CommitSeq.gt(seq)));
         let groups = commit_group::Entity::find()
             .filter(commit_group::Column::State.eq(GroupState::Committed.as_str()))
-            .filter(commit_group::Column::Id.gt(after.map_or(0, |group| group.0)))
+            .filter(later)
             .filter(Expr::exists(job_has_output))
-            .order_by_asc(commit_group::Column::Id)
+            .order_by_asc(commit_group::Column::Job)
+            .order_by_asc(commit_group::Column::CommitSeq)
             .limit(u64::from(limit))
             .all(&self.db)
             .await?;
@@ -140,7 +182,9 @@ impl Catalog {
                 .all(&self.db)
                 .await?;
             let files = files.into_iter().map(File::from).collect();
-            unpublished.push(UnpublishedGroup { group: GroupId(group.id), job: JobId(group.job), files });
+            let unplaced = || CatalogError::Corrupt(format!("committed group {} has no place", group.id));
+            let commit_seq = group.commit_seq.ok_or_else(unplaced)?;
+            unpublished.push(UnpublishedGroup { group: GroupId(group.id), job: JobId(group.job), commit_seq, files });
         }
         Ok(unpublished)
     }
@@ -151,9 +195,10 @@ impl Catalog {
     /// [`Conflict::Group`] if it is not committed.
     pub async fn mark_published(&self, group: GroupId) -> Result<bool> {
         let tx = self.write().await?;
-        let state = group_state(&group_row(&tx, group).await?)?;
+        let (_, row) = locked_group(&tx, group).await?;
+        let state = group_state(&row)?;
         match state {
-            GroupState::Committed => self.end_group(&tx, group, GroupState::Published).await?,
+            GroupState::Committed => self.end_group(&tx, group, GroupState::Published, row.commit_seq).await?,
             GroupState::Published => {}
             GroupState::Open | GroupState::Abandoned => {
                 let problem = format!("{group} is {} and cannot be published", state.as_str());
@@ -164,10 +209,17 @@ impl Catalog {
         Ok(state == GroupState::Committed)
     }
 
-    async fn end_group(&self, tx: &Write<'_>, group: GroupId, state: GroupState) -> Result<()> {
+    async fn end_group(
+        &self,
+        tx: &Write<'_>,
+        group: GroupId,
+        state: GroupState,
+        commit_seq: Option<i64>,
+    ) -> Result<()> {
         commit_group::Entity::update_many()
             .col_expr(commit_group::Column::State, Expr::value(state.as_str()))
-            .col_expr(commit_group::Column::EndedAt, Expr::value(self.now_micros(&**tx).await?))
+            .col_expr(commit_group::Column::CommitSeq, Expr::value(commit_seq))
+            .col_expr(commit_group::Column::EndedAt, self.now())
             .filter(commit_group::Column::Id.eq(group.0))
             .exec(&**tx)
             .await?;
@@ -175,9 +227,12 @@ impl Catalog {
     }
 }
 
-async fn group_row(tx: &Write<'_>, group: GroupId) -> Result<commit_group::Model> {
-    let found = commit_group::Entity::find_by_id(group.0).one(&**tx).await?;
-    found.ok_or_else(|| CatalogError::NotFound(format!("commit group {group}")))
+/// A group and its job, which is locked from now on.
+async fn locked_group(tx: &Write<'_>, group: GroupId) -> Result<(job::Model, commit_group::Model)> {
+    let unknown = || CatalogError::NotFound(format!("commit group {group}"));
+    let job = tx.lock_job_of_group(group).await?.ok_or_else(unknown)?;
+    let group = commit_group::Entity::find_by_id(group.0).one(&**tx).await?.ok_or_else(unknown)?;
+    Ok((job, group))
 }
 
 fn group_state(row: &commit_group::Model) -> Result<GroupState> {
@@ -285,6 +340,7 @@ async fn add_totals(tx: &Write<'_>, job: i64, work: &Work, files: &[File]) -> Re
         .col_expr(job::Column::RecordsIn, plus(job::Column::RecordsIn, signed(work.records_in)))
         .col_expr(job::Column::BytesOut, plus(job::Column::BytesOut, signed(bytes)))
         .col_expr(job::Column::ChunksCommitted, plus(job::Column::ChunksCommitted, work.chunks))
+        .col_expr(job::Column::Commits, plus(job::Column::Commits, 1))
         .filter(job::Column::Id.eq(job))
         .exec(&**tx)
         .await?;

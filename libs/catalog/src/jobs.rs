@@ -1,8 +1,8 @@
 use forebay_types::{InputIdentity, JobId, JobState};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, LockType};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    QueryOrder, QuerySelect, QueryTrait,
 };
 
 use crate::catalog::{Catalog, PAGE, Result, Write, signed, unsigned};
@@ -14,13 +14,20 @@ const LIST_LIMIT: u64 = 1_000;
 
 impl Catalog {
     /// Opens a job: a new one, or the one that has this key. A failed one runs again; a finished or cancelled one
-    /// stays as it is.
+    /// stays as it is. Repeating the call gives the job as resumed.
     ///
     /// # Errors
     /// A [`Conflict`] if the key belongs to a job with another recipe, output, format or inputs.
     pub async fn open_job(&self, new: NewJob) -> Result<OpenedJob> {
         let tx = self.write().await?;
-        let found = job::Entity::find().filter(job::Column::Key.eq(&new.key)).one(&*tx).await?;
+        // What does not exist yet has no row to lock.
+        tx.lock_name("jobs").await?;
+        let found = job::Entity::find()
+            .filter(job::Column::Tenant.eq(&new.tenant))
+            .filter(job::Column::Key.eq(&new.key))
+            .lock(LockType::NoKeyUpdate)
+            .one(&*tx)
+            .await?;
         let resumed = found.is_some();
         let row = match found {
             Some(row) => {
@@ -39,6 +46,7 @@ impl Catalog {
         let created_at = self.now_micros(&**tx).await?.max(newest.map_or(0, |job| job.created_at + 1));
         let row = job::ActiveModel {
             id: NotSet,
+            tenant: Set(new.tenant),
             key: Set(new.key),
             recipe_name: Set(new.recipe_name),
             recipe: Set(new.recipe),
@@ -60,6 +68,8 @@ impl Catalog {
             chunks_committed: Set(0),
             chunks_split: Set(0),
             retries: Set(0),
+            commits: Set(0),
+            staged_bytes: Set(0),
         };
         let row = row.insert(&**tx).await?;
         let inputs: Vec<_> =
@@ -75,20 +85,41 @@ impl Catalog {
         job_row(&self.db, job).await?.try_into()
     }
 
-    /// A job by its key.
-    pub async fn job_by_key(&self, key: &str) -> Result<Job> {
-        let found = job::Entity::find().filter(job::Column::Key.eq(key)).one(&self.db).await?;
+    /// A tenant's job by its key.
+    pub async fn job_by_key(&self, tenant: &str, key: &str) -> Result<Job> {
+        let found = job::Entity::find()
+            .filter(job::Column::Tenant.eq(tenant))
+            .filter(job::Column::Key.eq(key))
+            .one(&self.db)
+            .await?;
         found.ok_or_else(|| CatalogError::NotFound(format!("job '{key}'")))?.try_into()
     }
 
-    /// Jobs, newest first: at most `limit` of them (and 1,000) that are older than `before`, a creation time.
-    pub async fn list_jobs(&self, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>> {
+    /// Jobs that are running, by their rows: at most `limit` after `after`.
+    pub async fn running_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<JobId>> {
+        let ids: Vec<i64> = job::Entity::find()
+            .select_only()
+            .column(job::Column::Id)
+            .filter(job::Column::State.eq(JobState::Running.as_str()))
+            .filter(job::Column::Id.gt(after.map_or(0, |job| job.0)))
+            .order_by_asc(job::Column::Id)
+            .limit(u64::from(limit))
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(ids.into_iter().map(JobId).collect())
+    }
+
+    /// Jobs of a tenant, or of all, newest first: at most `limit` of them (and 1,000) that are older than `before`, a
+    /// creation time.
+    pub async fn list_jobs(&self, tenant: Option<&str>, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>> {
         use job::Column::{CreatedAt, EndedAt, Error, Id, Key, RecipeName, State};
         type Line = (i64, String, String, String, Option<String>, i64, Option<i64>);
         let lines: Vec<Line> = job::Entity::find()
             .select_only()
             .columns([Id, Key, RecipeName, State, Error, CreatedAt, EndedAt])
             .filter(CreatedAt.lt(before.unwrap_or(i64::MAX)))
+            .apply_if(tenant, |jobs, tenant| jobs.filter(job::Column::Tenant.eq(tenant)))
             .order_by_desc(CreatedAt)
             .limit(u64::from(limit).min(LIST_LIMIT))
             .into_tuple()
@@ -109,17 +140,16 @@ impl Catalog {
     /// [`Conflict::JobState`] if it had ended in another way.
     pub async fn end_job(&self, job: JobId, state: JobState, error: Option<String>) -> Result<bool> {
         let tx = self.write().await?;
-        let row = job_row(&*tx, job).await?;
+        let row = tx.lock_job(job).await?;
         let was = job_state(&row.state)?;
         if was != JobState::Running || state == JobState::Running {
             tx.rollback().await?;
             return if was == state { Ok(false) } else { Err(Conflict::JobState { key: row.key, state: was }.into()) };
         }
-        let now = self.now_micros(&*tx).await?;
         job::Entity::update_many()
             .col_expr(job::Column::State, Expr::value(state.as_str()))
             .col_expr(job::Column::Error, Expr::value(error))
-            .col_expr(job::Column::EndedAt, Expr::value(now))
+            .col_expr(job::Column::EndedAt, self.now())
             .filter(job::Column::Id.eq(job.0))
             .exec(&*tx)
             .await?;
@@ -144,6 +174,7 @@ impl TryFrom<job::Model> for Job {
     fn try_from(row: job::Model) -> Result<Self> {
         Ok(Self {
             id: JobId(row.id),
+            tenant: row.tenant,
             key: row.key,
             recipe_name: row.recipe_name,
             recipe: row.recipe,

@@ -5,11 +5,12 @@
 //! The path of a chunk is `staged -> claimed -> written -> committed`; an attempt that fails goes back to
 //! `staged`, and a chunk that killed its worker may be `split` instead. `docs/architecture.md` tells the rest.
 //!
-//! SQL is portable (SQLite now): 64-bit integers, text for states, no function of one database. Nothing here
-//! loads more than a bounded page of chunks.
+//! SQL is portable (SQLite and PostgreSQL): 64-bit integers, text for states, no function of one database but the
+//! clock and the lock of a name. Nothing here loads more than a bounded page of chunks.
 
 mod attempts;
 mod catalog;
+mod connect;
 mod deaths;
 mod entity;
 mod error;
@@ -23,6 +24,7 @@ mod outbox;
 mod progress;
 mod recovery;
 mod staging;
+mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -31,5 +33,6 @@ pub use catalog::Catalog;
 pub use error::{CatalogError, Conflict};
 pub use model::{
     AddedChunk, ChunkRef, Claim, ClaimOutcome, CommitResult, Cursor, DeathVerdict, File, Input, Job, JobProgressRow,
-    JobSummary, NewChunk, NewJob, OpenedJob, Recovery, StagedKey, UnpublishedGroup, WrittenChunk,
+    JobSummary, NewChunk, NewJob, OpenedJob, QueueDepth, Recovery, StagedKey, TenantUsage, UnpublishedGroup,
+    WrittenChunk,
 };

@@ -1,21 +1,31 @@
-use sea_orm::sea_query::{ForeignKey, ForeignKeyCreateStatement, Index, IndexCreateStatement, Table};
-use sea_orm::{DatabaseConnection, DbErr};
-use sea_orm_migration::schema::{
-    big_integer, big_integer_null, big_pk_auto, blob_null, boolean, text, text_null, text_uniq,
+use sea_orm::sea_query::{
+    ConditionalStatement, Expr, ExprTrait, ForeignKey, ForeignKeyCreateStatement, Index, IndexCreateStatement, Table,
 };
-use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait};
+use sea_orm::{DatabaseConnection, DbBackend, DbErr, TransactionTrait};
+use sea_orm_migration::schema::{big_integer, big_integer_null, big_pk_auto, blob_null, boolean, text, text_null};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait, seaql_migrations};
 
 use crate::CatalogError;
+use crate::catalog::lock_name;
 
-/// Brings a catalog's schema up to date, or refuses one that is newer than this program.
+/// Brings a catalog's schema up to date, or refuses one that is newer than this program. Of processes that start at
+/// once on PostgreSQL, one does it while the others wait.
 pub(crate) async fn migrate(db: &DatabaseConnection) -> Result<(), CatalogError> {
-    let known = Migrator::migrations();
-    for applied in Migrator::get_migration_models(db).await? {
-        if !known.iter().any(|migration| migration.name() == applied.version) {
-            return Err(CatalogError::Newer(applied.version));
-        }
+    if db.get_database_backend() == DbBackend::Sqlite {
+        refuse_newer(Migrator::get_migration_models(db).await?)?;
+        return Ok(Migrator::up(db, None).await?);
     }
-    Ok(Migrator::up(db, None).await?)
+    let tx = db.begin().await?;
+    lock_name(&tx, "migrations").await?;
+    refuse_newer(Migrator::get_migration_models(&tx).await?)?;
+    Migrator::up(&tx, None).await?;
+    Ok(tx.commit().await?)
+}
+
+fn refuse_newer(applied: Vec<seaql_migrations::Model>) -> Result<(), CatalogError> {
+    let known = Migrator::migrations();
+    let unknown = applied.into_iter().find(|applied| !known.iter().any(|known| known.name() == applied.version));
+    unknown.map_or(Ok(()), |unknown| Err(CatalogError::Newer(unknown.version)))
 }
 
 struct Migrator;
@@ -54,6 +64,19 @@ impl MigrationTrait for Initial {
     }
 }
 
+const JOB_COUNTERS: [&str; 10] = [
+    "next_seq",
+    "bytes_framed",
+    "records_in",
+    "bytes_out",
+    "chunks",
+    "chunks_committed",
+    "chunks_split",
+    "retries",
+    "commits",
+    "staged_bytes",
+];
+
 fn references(column: &'static str, table: &'static str) -> ForeignKeyCreateStatement {
     ForeignKey::create().from_col(column).to(table, "id").to_owned()
 }
@@ -62,15 +85,13 @@ async fn create_jobs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let mut meta = Table::create();
     meta.table("meta").col(text("name").primary_key()).col(text("value"));
     let mut job = Table::create();
-    job.table("job").col(big_pk_auto("id")).col(text_uniq("key"));
-    for column in ["recipe_name", "recipe", "digest", "output", "format", "settings", "state"] {
+    job.table("job").col(big_pk_auto("id"));
+    for column in ["tenant", "key", "recipe_name", "recipe", "digest", "output", "format", "settings", "state"] {
         job.col(text(column));
     }
     job.col(text_null("error")).col(boolean("framed"));
     job.col(big_integer("created_at")).col(big_integer_null("ended_at")).col(big_integer_null("max_rejects"));
-    for counter in
-        ["next_seq", "bytes_framed", "records_in", "bytes_out", "chunks", "chunks_committed", "chunks_split", "retries"]
-    {
+    for counter in JOB_COUNTERS {
         job.col(big_integer(counter));
     }
     let mut input = Table::create();
@@ -92,6 +113,7 @@ async fn create_jobs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
 async fn create_groups(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let mut group = Table::create();
     group.table("commit_group").col(big_pk_auto("id")).col(big_integer("job")).col(text("state"));
+    group.col(text("owner")).col(big_integer("lease_until")).col(big_integer_null("commit_seq"));
     group.col(big_integer("opened_at")).col(big_integer_null("ended_at"));
     group.foreign_key(&mut references("job", "job"));
     let mut file = Table::create();
@@ -112,12 +134,13 @@ async fn create_chunks(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     chunk.col(big_integer("first_record")).col(big_integer("records")).col(big_integer("bytes"));
     chunk.col(text_null("checksum")).col(text("state")).col(big_integer("epoch"));
     chunk.col(big_integer_null("dispatched_at")).col(big_integer("not_before")).col(big_integer("attempt"));
-    chunk.col(big_integer("deaths")).col(boolean("quarantined")).col(text_null("owner"));
+    chunk.col(big_integer("deaths")).col(big_integer("lapses")).col(boolean("quarantined")).col(text_null("owner"));
     chunk.col(big_integer_null("lease_until")).col(big_integer_null("started_at"));
     chunk.col(big_integer_null("group_id")).col(text_null("written"));
     chunk.foreign_key(&mut references("job", "job")).foreign_key(&mut references("group_id", "commit_group"));
     let mut staged = Table::create();
     staged.table("staged").col(big_integer("job")).col(text("key")).col(big_integer("pending"));
+    staged.col(big_integer("bytes"));
     staged.primary_key(Index::create().col("job").col("key")).foreign_key(&mut references("job", "job"));
     for table in [chunk, staged] {
         manager.create_table(table).await?;
@@ -134,16 +157,27 @@ fn indexes() -> Vec<IndexCreateStatement> {
         }
         index
     };
+    // Few rows of many: an index of those alone stays small, and the database sees that it is.
+    let index_where_set = |name: &str, column: &'static str| {
+        index("chunk", name, &[column]).and_where(Expr::col(column).is_not_null()).to_owned()
+    };
     vec![
-        index("job", "job_state", &["state"]),
+        index("job", "job_key", &["tenant", "key"]).unique().to_owned(),
+        index("job", "job_state", &["state", "id"]),
         index("job", "job_created", &["created_at"]),
+        index("job", "job_tenant_created", &["tenant", "created_at"]),
+        index("job", "job_tenant_state", &["tenant", "state"]),
+        index("job", "job_tenant_staged", &["tenant", "staged_bytes"]),
         index("chunk", "chunk_seq", &["job", "seq"]).unique().to_owned(),
         // The outbox in its order; its prefix serves whatever asks for a job's chunks in one state.
         index("chunk", "chunk_outbox", &["job", "state", "dispatched_at", "deaths", "origin_seq", "first_record"]),
-        index("chunk", "chunk_owner", &["owner"]),
+        index_where_set("chunk_owner", "owner"),
+        index_where_set("chunk_lease", "lease_until"),
         index("chunk", "chunk_group", &["group_id"]),
         index("commit_group", "group_state", &["state"]),
         index("commit_group", "group_job", &["job", "state"]),
+        // Two groups of a job with one place in its order of publication would be lost rows.
+        index("commit_group", "group_commit", &["job", "commit_seq"]).unique().to_owned(),
         index("file", "file_group", &["group_id"]),
         index("staged", "staged_pending", &["pending"]),
     ]

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 /// What a job is opened with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
-    /// Idempotency key.
+    /// Whose job it is; empty where there is only one.
+    pub tenant: String,
+    /// Idempotency key, of the tenant's own.
     pub key: String,
     /// Name of the recipe.
     pub recipe_name: String,
@@ -31,7 +33,9 @@ pub struct NewJob {
 pub struct Job {
     /// Its row.
     pub id: JobId,
-    /// Idempotency key.
+    /// Whose job it is; empty where there is only one.
+    pub tenant: String,
+    /// Idempotency key, of the tenant's own.
     pub key: String,
     /// Name of the recipe.
     pub recipe_name: String,
@@ -171,6 +175,8 @@ pub struct Claim {
     pub attempt: u32,
     /// How many workers died of this chunk.
     pub deaths: u32,
+    /// How many leases of it ran out since the last death.
+    pub lapses: u32,
     /// True if it killed too many: all its records become rejects, and the recipe does not run.
     pub quarantined: bool,
     /// Number of its input in the job.
@@ -185,6 +191,17 @@ pub struct Claim {
     pub checksum: Option<u128>,
     /// Input bytes that it stands for.
     pub bytes: u64,
+}
+
+/// Leases of a chunk that run out until it is treated as if its worker had died of it.
+const LAPSES_OF_A_DEATH: u32 = 5;
+
+impl Claim {
+    /// True if so many leases of the chunk ran out that its workers must have died of it, although nobody saw them
+    /// die. Whoever claims it records a death in its place instead of working on it.
+    pub fn is_presumed_deadly(&self) -> bool {
+        self.lapses >= LAPSES_OF_A_DEATH
+    }
 }
 
 /// The answer to a claim.
@@ -255,6 +272,8 @@ pub struct UnpublishedGroup {
     pub group: GroupId,
     /// Its job.
     pub job: JobId,
+    /// Its place in the job's order of commits, from 1 and without a gap: the version of the Delta transaction.
+    pub commit_seq: i64,
     /// Its files.
     pub files: Vec<File>,
 }
@@ -304,4 +323,24 @@ pub struct JobProgressRow {
     pub chunks: BTreeMap<String, u64>,
     /// Attempts beyond a chunk's first.
     pub retries: u64,
+}
+
+/// How much work there is for the fleet, in chunks of running jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Chunks that wait for a worker.
+    pub waiting: u64,
+    /// Chunks that are claimed.
+    pub at_work: u64,
+    /// Chunks that wait for their group's commit.
+    pub written: u64,
+}
+
+/// What a tenant has in hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantUsage {
+    /// Jobs that are running.
+    pub running_jobs: u64,
+    /// Input bytes, before compression, whose copies are in staging.
+    pub staged_bytes: u64,
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use forebay_types::{ChunkId, ChunkState, JobId, JobState};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::ChunkRef;
 use crate::catalog::{Catalog, PAGE, Result, micros, small};
@@ -15,7 +15,6 @@ impl Catalog {
     /// of come last, then by job and place.
     pub async fn dispatchable(&self, limit: u32) -> Result<Vec<ChunkRef>> {
         let limit = u64::from(limit);
-        let now = self.now_micros(&self.db).await?;
         let running: Vec<i64> = job::Entity::find()
             .select_only()
             .column(job::Column::Id)
@@ -31,7 +30,7 @@ impl Catalog {
             if healthy == limit {
                 break;
             }
-            let page = waiting(&self.db, job, now, limit - healthy).await?;
+            let page = self.waiting(job, limit - healthy).await?;
             healthy += page.iter().filter(|(deaths, ..)| *deaths == 0).count() as u64;
             found.extend(page);
         }
@@ -44,67 +43,84 @@ impl Catalog {
             .collect()
     }
 
+    /// Deaths, job, chunk and epoch of a job's chunks in the outbox, in the order of dispatch.
+    async fn waiting(&self, job: i64, limit: u64) -> Result<Vec<(i64, i64, i64, i64)>> {
+        use chunk::Column::{Deaths, DispatchedAt, Epoch, FirstRecord, Id, Job, NotBefore, OriginSeq, State};
+        let page = chunk::Entity::find()
+            .select_only()
+            .columns([Deaths, Job, Id, Epoch])
+            .filter(Job.eq(job))
+            .filter(State.eq(ChunkState::Staged.as_str()))
+            .filter(DispatchedAt.is_null())
+            .filter(Expr::col(NotBefore).lte(self.now()))
+            // Null in all of these rows, but PostgreSQL sees the index's order only if it is named.
+            .order_by_asc(DispatchedAt)
+            .order_by_asc(Deaths)
+            .order_by_asc(OriginSeq)
+            .order_by_asc(FirstRecord)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(page)
+    }
+
     /// Notes that these chunks are in the queue. Those that have moved on since are left alone.
     pub async fn mark_dispatched(&self, chunks: &[ChunkRef]) -> Result<()> {
-        let mut by_epoch = BTreeMap::<u32, Vec<i64>>::new();
+        let mut by_job = BTreeMap::<JobId, BTreeMap<u32, Vec<i64>>>::new();
         for chunk in chunks {
-            by_epoch.entry(chunk.epoch).or_default().push(chunk.chunk.0);
+            by_job.entry(chunk.job).or_default().entry(chunk.epoch).or_default().push(chunk.chunk.0);
         }
-        let tx = self.write().await?;
-        let now = self.now_micros(&*tx).await?;
-        for (epoch, ids) in by_epoch {
-            for page in ids.chunks(PAGE) {
-                chunk::Entity::update_many()
-                    .col_expr(chunk::Column::DispatchedAt, Expr::value(now))
-                    .filter(chunk::Column::Id.is_in(page.iter().copied()))
-                    .filter(chunk::Column::State.eq(ChunkState::Staged.as_str()))
-                    .filter(chunk::Column::Epoch.eq(i64::from(epoch)))
-                    .exec(&*tx)
-                    .await?;
+        for (job, by_epoch) in by_job {
+            let tx = self.write().await?;
+            tx.lock_job(job).await?;
+            for (epoch, ids) in by_epoch {
+                for page in ids.chunks(PAGE) {
+                    chunk::Entity::update_many()
+                        .col_expr(chunk::Column::DispatchedAt, self.now())
+                        .filter(chunk::Column::Id.is_in(page.iter().copied()))
+                        .filter(chunk::Column::State.eq(ChunkState::Staged.as_str()))
+                        .filter(chunk::Column::Epoch.eq(i64::from(epoch)))
+                        .exec(&*tx)
+                        .await?;
+                }
             }
+            tx.commit().await?;
         }
-        tx.commit().await
+        Ok(())
     }
 
     /// Puts chunks back into the outbox that have been in the queue for longer than `older_than`, because the
     /// queue may have lost them. Gives their number.
     pub async fn undispatch_stale(&self, older_than: Duration) -> Result<u64> {
-        let tx = self.write().await?;
-        let latest = self.now_micros(&*tx).await?.saturating_sub(micros(older_than));
-        let result = chunk::Entity::update_many()
-            .col_expr(chunk::Column::Epoch, Expr::col(chunk::Column::Epoch).add(1))
-            .col_expr(chunk::Column::DispatchedAt, Expr::value(None::<i64>))
+        let stale = || {
+            Condition::all()
+                .add(chunk::Column::State.eq(ChunkState::Staged.as_str()))
+                .add(Expr::col(chunk::Column::DispatchedAt).lte(self.now().sub(micros(older_than))))
+        };
+        let jobs: Vec<i64> = chunk::Entity::find()
+            .select_only()
+            .column(chunk::Column::Job)
+            .distinct()
             .filter(chunk::Column::Job.in_subquery(jobs_in(JobState::Running)))
-            .filter(chunk::Column::State.eq(ChunkState::Staged.as_str()))
-            .filter(chunk::Column::DispatchedAt.lte(latest))
-            .exec(&*tx)
+            .filter(stale())
+            .into_tuple()
+            .all(&self.db)
             .await?;
-        tx.commit().await?;
-        Ok(result.rows_affected)
+        let mut undispatched = 0;
+        for job in jobs {
+            let tx = self.write().await?;
+            tx.lock_job(JobId(job)).await?;
+            let result = chunk::Entity::update_many()
+                .col_expr(chunk::Column::Epoch, Expr::col(chunk::Column::Epoch).add(1))
+                .col_expr(chunk::Column::DispatchedAt, Expr::value(None::<i64>))
+                .filter(chunk::Column::Job.eq(job))
+                .filter(stale())
+                .exec(&*tx)
+                .await?;
+            tx.commit().await?;
+            undispatched += result.rows_affected;
+        }
+        Ok(undispatched)
     }
-}
-
-/// Deaths, job, chunk and epoch of a job's chunks in the outbox, in the order of dispatch.
-async fn waiting(
-    db: &sea_orm::DatabaseConnection,
-    job: i64,
-    now: i64,
-    limit: u64,
-) -> Result<Vec<(i64, i64, i64, i64)>> {
-    use chunk::Column::{Deaths, DispatchedAt, Epoch, FirstRecord, Id, Job, NotBefore, OriginSeq, State};
-    let page = chunk::Entity::find()
-        .select_only()
-        .columns([Deaths, Job, Id, Epoch])
-        .filter(Job.eq(job))
-        .filter(State.eq(ChunkState::Staged.as_str()))
-        .filter(DispatchedAt.is_null())
-        .filter(NotBefore.lte(now))
-        .order_by_asc(Deaths)
-        .order_by_asc(OriginSeq)
-        .order_by_asc(FirstRecord)
-        .limit(limit)
-        .into_tuple()
-        .all(db)
-        .await?;
-    Ok(page)
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use forebay_types::{ChunkState, GroupState, JobId};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect, TransactionTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
 
 use crate::JobProgressRow;
 use crate::catalog::{Catalog, Result, unsigned};
@@ -30,7 +30,7 @@ impl Total {
 impl Catalog {
     /// How far a job is, at one moment. Its cost does not grow with the number of chunks.
     pub async fn progress(&self, job: JobId) -> Result<JobProgressRow> {
-        let snapshot = self.db.begin().await?;
+        let snapshot = self.snapshot().await?;
         let row = job_row(&snapshot, job).await?;
         let mut totals: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
         for total in job_total::Entity::find().filter(job_total::Column::Job.eq(job.0)).all(&snapshot).await? {
@@ -56,7 +56,7 @@ impl Catalog {
 
     /// How many chunks of a job wait for a worker or are at work: what intake must not let grow without bound.
     pub async fn backlog(&self, job: JobId) -> Result<u64> {
-        let snapshot = self.db.begin().await?;
+        let snapshot = self.snapshot().await?;
         let row = job_row(&snapshot, job).await?;
         let counts = chunk_counts(&snapshot, &row).await?;
         snapshot.commit().await?;
@@ -67,7 +67,7 @@ impl Catalog {
     /// True if a job has nothing left to do: it is framed, all its chunks are committed, and all its groups are in
     /// the Delta logs.
     pub async fn job_complete(&self, job: JobId) -> Result<bool> {
-        let snapshot = self.db.begin().await?;
+        let snapshot = self.snapshot().await?;
         let framed = job_row(&snapshot, job).await?.framed;
         let unfinished = [ChunkState::Staged, ChunkState::Claimed, ChunkState::Written].map(ChunkState::as_str);
         let chunk = chunk::Entity::find()

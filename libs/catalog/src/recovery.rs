@@ -1,7 +1,7 @@
 use forebay_types::{GroupId, GroupState, JobId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
-use crate::Recovery;
+use crate::{Claim, Recovery};
 use crate::attempts::{at_work, back_to_staged};
 use crate::catalog::{Catalog, Result};
 use crate::entity::{chunk, commit_group};
@@ -39,5 +39,15 @@ impl Catalog {
         }
         tx.commit().await?;
         Ok(recovery)
+    }
+
+    /// Chunks that a process has claimed. For its supervisor's next worker, which knows that it died.
+    pub async fn claimed_by(&self, owner: &str) -> Result<Vec<Claim>> {
+        let rows = chunk::Entity::find()
+            .filter(chunk::Column::Owner.eq(owner))
+            .order_by_asc(chunk::Column::Id)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(Claim::try_from).collect()
     }
 }

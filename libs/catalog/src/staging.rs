@@ -8,8 +8,20 @@ use crate::StagedKey;
 use crate::catalog::{Catalog, PAGE, Result, Write};
 use crate::entity::{job, staged};
 
-/// Staged objects, and by how many chunks more (or fewer) each is needed.
+/// Staged objects, and by how many chunks fewer each is needed.
 pub(crate) type Pending = BTreeMap<String, i64>;
+
+/// Staged objects that chunks need.
+pub(crate) type Kept = BTreeMap<String, KeptObject>;
+
+/// What chunks add to a staged object.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeptObject {
+    /// By how many chunks more it is needed.
+    pub(crate) pending: i64,
+    /// How many more input bytes it holds.
+    pub(crate) bytes: i64,
+}
 
 impl Catalog {
     /// Objects in staging that nothing will read again: their chunks are all committed, or their job is cancelled.
@@ -28,18 +40,37 @@ impl Catalog {
         for StagedKey { job, key } in keys {
             by_job.entry(job.0).or_default().push(key);
         }
-        let tx = self.write().await?;
         for (job, keys) in by_job {
+            let tx = self.write().await?;
+            tx.lock_job(JobId(job)).await?;
             for page in keys.chunks(PAGE) {
-                staged::Entity::delete_many()
-                    .filter(staged::Column::Job.eq(job))
-                    .filter(staged::Column::Key.is_in(page.iter().copied()))
-                    .exec(&*tx)
-                    .await?;
+                forget_page(&tx, job, page).await?;
             }
+            tx.commit().await?;
         }
-        tx.commit().await
+        Ok(())
     }
+}
+
+async fn forget_page(tx: &Write<'_>, job: i64, keys: &[&str]) -> Result<()> {
+    let named = || {
+        let of_job = Condition::all().add(staged::Column::Job.eq(job));
+        of_job.add(staged::Column::Key.is_in(keys.iter().copied()))
+    };
+    // A sum of 64-bit integers is a decimal on some databases.
+    let sum = Expr::col(staged::Column::Bytes).sum().cast_as("bigint");
+    let bytes: Option<Option<i64>> =
+        staged::Entity::find().select_only().column_as(sum, "bytes").filter(named()).into_tuple().one(&**tx).await?;
+    staged::Entity::delete_many().filter(named()).exec(&**tx).await?;
+    job::Entity::update_many()
+        .col_expr(
+            job::Column::StagedBytes,
+            Expr::col(job::Column::StagedBytes).sub(bytes.flatten().unwrap_or_default()),
+        )
+        .filter(job::Column::Id.eq(job))
+        .exec(&**tx)
+        .await?;
+    Ok(())
 }
 
 /// Rows of the jobs in a state, for use inside another statement.
@@ -50,18 +81,23 @@ pub(crate) fn jobs_in(state: JobState) -> SelectStatement {
 }
 
 /// Counts staged objects as needed by more chunks.
-pub(crate) async fn keep_staged(tx: &Write<'_>, job: JobId, pending: Pending) -> Result<()> {
-    let rows: Vec<_> = pending
+pub(crate) async fn keep_staged(tx: &Write<'_>, job: JobId, kept: Kept) -> Result<()> {
+    let rows: Vec<_> = kept
         .into_iter()
-        .map(|(key, n)| staged::ActiveModel { job: Set(job.0), key: Set(key), pending: Set(n) })
+        .map(|(key, KeptObject { pending, bytes })| staged::ActiveModel {
+            job: Set(job.0),
+            key: Set(key),
+            pending: Set(pending),
+            bytes: Set(bytes),
+        })
         .collect();
+    let sum = |column: staged::Column| Expr::col((staged::Entity, column)).add(Expr::col(("excluded", column)));
+    let add = OnConflict::columns([staged::Column::Job, staged::Column::Key])
+        .value(staged::Column::Pending, sum(staged::Column::Pending))
+        .value(staged::Column::Bytes, sum(staged::Column::Bytes))
+        .to_owned();
     for page in rows.chunks(PAGE) {
-        let sum =
-            Expr::col((staged::Entity, staged::Column::Pending)).add(Expr::col(("excluded", staged::Column::Pending)));
-        let add = OnConflict::columns([staged::Column::Job, staged::Column::Key])
-            .value(staged::Column::Pending, sum)
-            .to_owned();
-        staged::Entity::insert_many(page.to_vec()).on_conflict(add).exec_without_returning(&**tx).await?;
+        staged::Entity::insert_many(page.to_vec()).on_conflict(add.clone()).exec_without_returning(&**tx).await?;
     }
     Ok(())
 }

@@ -5,24 +5,83 @@ mod framing;
 mod jobs;
 mod outbox;
 mod recovery;
+mod shared;
 mod speed;
+mod usage;
 mod walk;
 
 use std::time::Duration;
 
+use forebay_testing::postgres::Postgres;
 use forebay_types::{ChunkId, ChunkSource, GroupId, InputIdentity, JobId};
+use tempfile::TempDir;
 
 use crate::{AddedChunk, Catalog, Claim, ClaimOutcome, CommitResult, Cursor, File, NewChunk, NewJob, WrittenChunk};
 
 const LEASE: Duration = Duration::from_secs(60);
 const ME: &str = "worker-1";
 
-async fn empty() -> Catalog {
-    Catalog::open("sqlite::memory:").await.unwrap()
+/// The databases that every test runs on.
+#[derive(Clone, Copy, Debug)]
+enum Db {
+    Sqlite,
+    Postgres,
 }
+
+/// A database of a test's own, which can be opened again.
+struct Store {
+    url: String,
+    _folder: Option<TempDir>,
+}
+
+impl Store {
+    async fn open(&self) -> Catalog {
+        Catalog::open(&self.url).await.unwrap()
+    }
+}
+
+impl Db {
+    fn store(self) -> Store {
+        match self {
+            Self::Sqlite => {
+                let folder = tempfile::tempdir().unwrap();
+                let url = format!("sqlite:{}", folder.path().join("catalog.db").display());
+                Store { url, _folder: Some(folder) }
+            }
+            Self::Postgres => Store { url: Postgres::shared().database(), _folder: None },
+        }
+    }
+
+    async fn empty(self) -> Catalog {
+        match self {
+            Self::Sqlite => Catalog::open("sqlite::memory:").await.unwrap(),
+            Self::Postgres => self.store().open().await,
+        }
+    }
+}
+
+/// Makes tests of functions that take a [`Db`], one for each database.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test(crate::tests::Db::Sqlite).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test(crate::tests::Db::Postgres).await;
+            })*
+        }
+    };
+}
+use on_both;
 
 fn new_job(key: &str) -> NewJob {
     NewJob {
+        tenant: String::new(),
         key: key.to_owned(),
         recipe_name: "clinical".to_owned(),
         recipe: "tables: {}".to_owned(),

@@ -291,3 +291,6 @@ fn same(there: &DataType, ours: &DataType) -> bool {
     there == ours
         || matches!((there, ours), (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8))
 }
+
+#[cfg(test)]
+mod tests;

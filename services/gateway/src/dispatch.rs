@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 /// Longest time between two looks at the outbox.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The same while no job is running: a chunk that another gateway adds is dispatched by that one.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Messages in the queue at most: apalis stops at some thousands, and a queue that can be thrown away stays short.
 const WINDOW: u64 = 1000;
 
@@ -66,7 +69,11 @@ impl Dispatcher {
             let step = self.step(&mut generation).await.inspect_err(|error| {
                 tracing::warn!(%error, "failed to dispatch");
             });
-            let wait = if step.is_err() { AFTER_FAILURE } else { TICK };
+            let wait = match step {
+                Ok(true) => TICK,
+                Ok(false) => IDLE,
+                Err(_) => AFTER_FAILURE,
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.0.changed.notified(), if step.is_ok() => {}
@@ -75,15 +82,26 @@ impl Dispatcher {
         }
     }
 
-    async fn step(&self, generation: &mut Option<String>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// One look at everything. False if no job is running.
+    async fn step(&self, generation: &mut Option<String>) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
         self.0.catalog.expire_leases().await?;
         // Jobs whose chunks are all written end even while the queue is away.
         let dispatched = self.dispatch(generation).await;
         self.clean_staging().await?;
-        for job in self.running().await? {
-            self.end_if_done(job).await?;
+        let (mut after, mut any, mut failed) = (None, false, None);
+        loop {
+            let jobs = self.0.catalog.running_jobs(after, CLEAN).await?;
+            let Some(last) = jobs.last() else { break };
+            (after, any) = (Some(*last), true);
+            for job in jobs {
+                // One job's trouble is not the others'.
+                if let Err(error) = self.end_if_done(job).await {
+                    failed = Some(error);
+                }
+            }
         }
-        dispatched
+        dispatched?;
+        failed.map_or(Ok(any), Err)
     }
 
     /// Refills the queue. `generation` is what the queue said last, so that its loss is noticed.
@@ -114,11 +132,6 @@ impl Dispatcher {
         }
         queue.collect_finished(CLEAN).await?;
         Ok(())
-    }
-
-    async fn running(&self) -> Result<Vec<JobId>, forebay_catalog::CatalogError> {
-        let jobs = self.0.catalog.list_jobs(100, None).await?;
-        Ok(jobs.into_iter().filter(|job| job.state == JobState::Running).map(|job| job.id).collect())
     }
 
     /// Ends a job whose input is framed and whose chunks are all written.

@@ -70,6 +70,7 @@ impl From<Failure> for ServiceError {
             Failure::Lake(_) => (ErrorKind::FailedPrecondition, "TABLE_FAILED"),
             Failure::Catalog(CatalogError::NotFound { .. }) => (ErrorKind::NotFound, "JOB_NOT_FOUND"),
             Failure::Catalog(CatalogError::Conflict(_)) => (ErrorKind::AlreadyExists, "JOB_CONFLICT"),
+            Failure::Catalog(error) if error.is_transient() => (ErrorKind::Unreachable, "CATALOG_UNAVAILABLE"),
             Failure::Catalog(_) => (ErrorKind::Internal, "CATALOG_FAILED"),
         };
         Self::new(kind, reason, message)

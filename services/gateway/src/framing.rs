@@ -40,6 +40,8 @@ pub(crate) struct JobFraming {
     pub(crate) backlog: u64,
     pub(crate) changed: Arc<Notify>,
     pub(crate) stop: CancellationToken,
+    /// Bytes that the job's tenant may have in staging.
+    pub(crate) quota: Option<u64>,
     /// What the framing waits for, for those who watch.
     pub(crate) waits: Waits,
     /// The client that submitted the job.
@@ -278,16 +280,27 @@ impl JobFraming {
             () = self.budget.wait_for_intake() => {}
             () = self.stop.cancelled() => return Err(Failure::Stopping),
         }
+        if let Some(quota) = self.quota {
+            self.waits.set(Some(Constraint::Quota));
+            while self.catalog.tenant_usage(&self.job.tenant).await?.staged_bytes >= quota {
+                self.pause().await?;
+            }
+        }
         self.waits.set(Some(Constraint::Workers));
         while self.catalog.backlog(self.job.id).await? >= self.backlog {
-            tokio::select! {
-                () = self.changed.notified() => {}
-                () = tokio::time::sleep(BACKLOG_POLL) => {}
-                () = self.stop.cancelled() => return Err(Failure::Stopping),
-            }
+            self.pause().await?;
         }
         self.waits.set(None);
         Ok(())
+    }
+
+    /// Waits until something may have changed.
+    async fn pause(&self) -> Result<(), Failure> {
+        tokio::select! {
+            () = self.changed.notified() => Ok(()),
+            () = tokio::time::sleep(BACKLOG_POLL) => Ok(()),
+            () = self.stop.cancelled() => Err(Failure::Stopping),
+        }
     }
 
     /// Makes chunks durable, and with them how far the input is cut; then tells the client, if it listens: each

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use forebay_api::{RecipeSource, SubmitRequest};
+use forebay_api::{Caller, ErrorKind, RecipeSource, ServiceError, SubmitRequest};
 use forebay_catalog::{Catalog, NewJob, OpenedJob};
 use forebay_lake::{DeltaLog, rejects_place, rejects_schema, table_place};
 use forebay_objects::{Input, Place, Writers};
@@ -13,6 +14,9 @@ use crate::error::Failure;
 /// Settings that change which rows come out. The others may differ when a job is resumed.
 const MEANINGFUL: &[&str] = &["protect", "on_error", "unknown_fields", "source.format", "source.record_limit"];
 
+/// When a tenant whose jobs are all running may ask again.
+const QUOTA_RETRY: Duration = Duration::from_secs(5);
+
 /// A job that was opened, checked whole.
 pub(crate) struct Opened {
     pub(crate) opened: OpenedJob,
@@ -21,7 +25,12 @@ pub(crate) struct Opened {
 }
 
 /// Checks everything that can be checked before anything runs, and puts the job into the catalog.
-pub(crate) async fn open(catalog: &Catalog, writers: Writers, request: &SubmitRequest) -> Result<Opened, Failure> {
+pub(crate) async fn open(
+    catalog: &Catalog,
+    writers: Writers,
+    caller: &Caller,
+    request: &SubmitRequest,
+) -> Result<Opened, Failure> {
     let (name, text) = match &request.recipe {
         RecipeSource::Shipped(name) => (name.clone(), shipped(name)?.1.to_owned()),
         RecipeSource::Inline { name, text } => (name.clone(), text.clone()),
@@ -48,8 +57,10 @@ pub(crate) async fn open(catalog: &Catalog, writers: Writers, request: &SubmitRe
     output.probe(writers).await?;
     let digest = digest(&text, &settings);
     let key = request.key.clone().unwrap_or_else(|| derived_key(&prepared.recipe.name, &digest, &inputs));
+    check_quota(catalog, caller, &key).await?;
     let opened = catalog
         .open_job(NewJob {
+            tenant: caller.tenant().to_owned(),
             key,
             recipe_name: name,
             recipe: text,
@@ -68,6 +79,18 @@ pub(crate) async fn open(catalog: &Catalog, writers: Writers, request: &SubmitRe
     }
     DeltaLog::open(rejects_place(&output)?).await?.ensure(&rejects_schema()).await?;
     Ok(Opened { opened, prepared, output })
+}
+
+/// Refuses a new job of a tenant who has as many running as it may.
+async fn check_quota(catalog: &Catalog, caller: &Caller, key: &str) -> Result<(), Failure> {
+    let Some(most) = caller.limits().jobs else { return Ok(()) };
+    let running = catalog.tenant_usage(caller.tenant()).await?.running_jobs;
+    if running < u64::from(most) || catalog.job_by_key(caller.tenant(), key).await.is_ok() {
+        return Ok(());
+    }
+    let message = format!("{running} jobs are running, and {most} are allowed: wait for one to end, or cancel one");
+    let error = ServiceError::new(ErrorKind::QuotaExceeded, "JOBS_QUOTA", message);
+    Err(ServiceError { retry_after: Some(QUOTA_RETRY), ..error }.into())
 }
 
 fn digest(text: &str, settings: &BTreeMap<String, String>) -> String {

@@ -69,9 +69,9 @@ impl Gateway {
             serde_json::from_str(&job.settings).map_err(|error| Failure::unusable(error.to_string()))?;
         let prepared = Prepared::new(&job.recipe_name, &job.recipe, &settings)?;
         let output = Place::open(&job.output)?;
-        // Nobody listens.
+        // Nobody listens, and what is read where it is, is not staged.
         let (events, _) = mpsc::channel(1);
-        self.spawn_framing(self.framing(job, prepared, &output, events.clone())?, None, events);
+        self.spawn_framing(self.framing(job, prepared, &output, None, events.clone())?, None, events);
         Ok(())
     }
 }

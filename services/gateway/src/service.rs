@@ -120,12 +120,13 @@ impl Gateway {
 
     async fn open(
         &self,
+        caller: &Caller,
         request: SubmitRequest,
         frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, Failure> {
         let request = self.config.reach.check(request)?;
         let sent = request.inputs.is_empty();
-        let job::Opened { opened, prepared, output } = job::open(&self.catalog, self.config.writers, &request).await?;
+        let job::Opened { opened, prepared, output } = job::open(&self.catalog, self.config.writers, caller, &request).await?;
         let job = opened.job;
         let ended = (job.state != JobState::Running).then_some(job.state);
         let inputs = if sent { self.catalog.inputs(job.id).await? } else { Vec::new() };
@@ -136,7 +137,8 @@ impl Gateway {
         drop(events.try_send(Ok(SubmitEvent::Accepted(accepted))));
         if ended.is_none() && !job.framed {
             let frames = sent.then(|| SentFrames::new(frames));
-            self.spawn_framing(self.framing(job, prepared, &output, events.clone())?, frames, events);
+            let quota = caller.limits().staged_bytes;
+            self.spawn_framing(self.framing(job, prepared, &output, quota, events.clone())?, frames, events);
         }
         Ok(ReceiverStream::new(receiver).boxed())
     }
@@ -155,6 +157,7 @@ impl Gateway {
         job: Job,
         prepared: Prepared,
         output: &Place,
+        quota: Option<u64>,
         events: mpsc::Sender<Result<SubmitEvent, ServiceError>>,
     ) -> Result<JobFraming, Failure> {
         let chunk_bytes = prepared.tuning.chunk_bytes.map_or(self.config.chunk_bytes, |bytes| bytes.0);
@@ -168,6 +171,7 @@ impl Gateway {
             backlog: self.config.backlog,
             changed: Arc::clone(&self.changed),
             stop: self.stop.clone(),
+            quota,
             waits: Waits::default(),
             events,
             job,
@@ -261,38 +265,38 @@ fn summary(row: forebay_catalog::JobSummary) -> JobSummary {
 impl forebay_api::Gateway for Gateway {
     async fn submit(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         request: SubmitRequest,
         frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, ServiceError> {
-        self.open(request, frames).await.map_err(ServiceError::from)
+        self.open(caller, request, frames).await.map_err(ServiceError::from)
     }
 
-    async fn get_job(&self, _caller: &Caller, job: &str) -> Result<JobProgress, ServiceError> {
-        let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
+    async fn get_job(&self, caller: &Caller, job: &str) -> Result<JobProgress, ServiceError> {
+        let id = self.catalog.job_by_key(caller.tenant(), job).await.map_err(Failure::from)?.id;
         let watch = self.watch(id);
         watch.progress().await.map_err(ServiceError::from)
     }
 
-    async fn list_jobs(&self, _caller: &Caller, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
-        let jobs = self.catalog.list_jobs(limit, before).await.map_err(Failure::from)?;
+    async fn list_jobs(&self, caller: &Caller, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
+        let jobs = self.catalog.list_jobs(Some(caller.tenant()), limit, before).await.map_err(Failure::from)?;
         Ok(jobs.into_iter().map(summary).collect())
     }
 
-    async fn watch_job(&self, _caller: &Caller, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
-        let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
+    async fn watch_job(&self, caller: &Caller, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+        let id = self.catalog.job_by_key(caller.tenant(), job).await.map_err(Failure::from)?.id;
         Ok(futures::stream::try_unfold((self.watch(id), None), next_progress).boxed())
     }
 
-    async fn cancel_job(&self, _caller: &Caller, job: &str) -> Result<(), ServiceError> {
-        let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
+    async fn cancel_job(&self, caller: &Caller, job: &str) -> Result<(), ServiceError> {
+        let id = self.catalog.job_by_key(caller.tenant(), job).await.map_err(Failure::from)?.id;
         self.catalog.end_job(id, JobState::Cancelled, None).await.map_err(Failure::from)?;
         self.changed.notify_waiters();
         Ok(())
     }
 
-    async fn rejects(&self, _caller: &Caller, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
-        let row = self.catalog.job_by_key(job).await.map_err(Failure::from)?;
+    async fn rejects(&self, caller: &Caller, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+        let row = self.catalog.job_by_key(caller.tenant(), job).await.map_err(Failure::from)?;
         list_rejects(&row).await
     }
 }

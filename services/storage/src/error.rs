@@ -47,6 +47,9 @@ impl From<Failure> for ServiceError {
             Failure::Catalog(error) if error.to_string().contains("full") => {
                 Self::new(ErrorKind::FailedPrecondition, "DISK_FULL", message)
             }
+            Failure::Catalog(error) if error.is_transient() => {
+                Self::new(ErrorKind::Overloaded, "CATALOG_UNAVAILABLE", message)
+            }
             Failure::Catalog(_) | Failure::Internal(_) => Self::internal(message),
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct GroupContext {
 pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) opened: Instant,
+    /// When an attempt was added last.
+    pub(crate) added: Instant,
     chunks: Vec<(ChunkId, u32)>,
     tables: BTreeMap<String, OpenTable>,
     tasks: JoinSet<Result<(), Failure>>,
@@ -56,7 +58,8 @@ struct OpenTable {
 
 impl Group {
     pub(crate) fn new(id: GroupId, context: GroupContext) -> Self {
-        Self { id, opened: Instant::now(), chunks: Vec::new(), tables: BTreeMap::new(), tasks: JoinSet::new(), context }
+        let now = Instant::now();
+        Self { id, opened: now, added: now, chunks: Vec::new(), tables: BTreeMap::new(), tasks: JoinSet::new(), context }
     }
 
     /// Size of the largest file.
@@ -66,6 +69,7 @@ impl Group {
 
     /// Takes a complete attempt. From here on its rows are in the group's files or in none.
     pub(crate) fn add(&mut self, header: &AttemptHeader, buffer: AttemptBuffer) -> Result<(), Failure> {
+        self.added = Instant::now();
         self.chunks.push((header.chunk, header.attempt));
         for (name, held) in buffer.tables {
             let table = self.tables.entry(name.clone()).or_default();

@@ -9,6 +9,7 @@ mod attempt;
 mod error;
 mod group;
 mod janitor;
+mod leases;
 mod service;
 
 pub use janitor::{Janitor, Swept};

@@ -1,15 +1,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use forebay_api::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, BoxStream, ErrorKind, ServiceError};
 use forebay_budget::{Budget, Pool, Pressure};
-use forebay_catalog::{Catalog, CommitResult, WrittenChunk};
+use forebay_catalog::{Catalog, CatalogError, CommitResult, File, WrittenChunk};
 use forebay_lake::{DeltaLog, Publication, table_place};
 use forebay_objects::Place;
-use forebay_types::{GroupId, JobId};
+use forebay_types::{ChunkId, GroupId, JobId};
 use futures::StreamExt;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -17,13 +17,30 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::AttemptBuffer;
 use crate::error::Failure;
 use crate::group::{Group, GroupContext, file_prefix, remove_files};
+use crate::leases::{IDLE, is_all_written};
 
 /// How often the writer looks for groups that are old.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long what is known of a job is kept that nothing is written of.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// How long a commit waits for a database that is away.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// First wait for the database; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// Longest wait between two tries at the database.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
 /// Sizes of the storage writer, planned from the budget's capacity.
 #[derive(Clone, Debug)]
 pub struct StorageConfig {
+    /// Unique name of this process, which renews its leases.
+    pub owner: String,
+    /// How long a group is held without a sign of life of its writer.
+    pub lease: Duration,
     /// Decoded bytes of a row group.
     pub row_group_bytes: u64,
     /// Bytes, as written, at which a file is closed.
@@ -41,25 +58,43 @@ pub struct StorageConfig {
 /// The storage writer, in this process.
 #[derive(Debug)]
 pub struct Storage {
-    catalog: Arc<Catalog>,
+    pub(crate) catalog: Arc<Catalog>,
     budget: Budget,
     held: Pool,
     encoding: Pool,
     encoders: Arc<Semaphore>,
-    config: StorageConfig,
-    jobs: Mutex<HashMap<JobId, Arc<JobWriter>>>,
+    pub(crate) config: StorageConfig,
+    pub(crate) jobs: Mutex<HashMap<JobId, Arc<JobWriter>>>,
 }
 
 /// What the writer knows of one job.
 #[derive(Debug)]
-struct JobWriter {
+pub(crate) struct JobWriter {
     id: JobId,
     output: Place,
     context: GroupContext,
     /// The group that takes attempts now.
     open: Mutex<Option<Group>>,
-    /// Held while a group closes: groups are published in the order in which they were opened.
+    /// Held while a group closes, and while groups are published.
     closing: Mutex<HashMap<String, DeltaLog>>,
+    /// Groups that were given up while the catalog could not be told.
+    given_up: Mutex<Vec<Group>>,
+    /// When it was last asked for.
+    used: std::sync::Mutex<Instant>,
+}
+
+impl JobWriter {
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// True if nothing would be lost with it, and it was not asked for in a while.
+    fn is_idle(&self) -> bool {
+        let since = self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let is_empty = self.open.try_lock().is_ok_and(|open| open.is_none())
+            && self.given_up.try_lock().is_ok_and(|given_up| given_up.is_empty());
+        since >= FORGET && is_empty
+    }
 }
 
 impl Storage {
@@ -72,6 +107,7 @@ impl Storage {
     async fn job(&self, id: JobId) -> Result<Arc<JobWriter>, Failure> {
         let mut jobs = self.jobs.lock().await;
         if let Some(job) = jobs.get(&id) {
+            job.touch();
             return Ok(Arc::clone(job));
         }
         let row = self.catalog.job(id).await?;
@@ -84,8 +120,15 @@ impl Storage {
             encoders: Arc::clone(&self.encoders),
             encoding: self.encoding.clone(),
         };
-        let job =
-            Arc::new(JobWriter { id, output, context, open: Mutex::new(None), closing: Mutex::new(HashMap::new()) });
+        let job = Arc::new(JobWriter {
+            id,
+            output,
+            context,
+            open: Mutex::new(None),
+            closing: Mutex::new(HashMap::new()),
+            given_up: Mutex::new(Vec::new()),
+            used: std::sync::Mutex::new(Instant::now()),
+        });
         jobs.insert(id, Arc::clone(&job));
         Ok(job)
     }
@@ -114,7 +157,12 @@ impl Storage {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(TICK) => {}
             }
-            let jobs: Vec<_> = self.jobs.lock().await.values().cloned().collect();
+            let jobs: Vec<_> = {
+                let mut jobs = self.jobs.lock().await;
+                // Whoever has one in hand keeps it; a second one of the same job does no harm.
+                jobs.retain(|_, job| Arc::strong_count(job) > 1 || !job.is_idle());
+                jobs.values().cloned().collect()
+            };
             for job in jobs {
                 if let Err(failure) = self.tick(&job).await {
                     // Its chunks go back to waiting; who writes them next gets the error if it lasts.
@@ -125,15 +173,20 @@ impl Storage {
     }
 
     async fn tick(&self, job: &JobWriter) -> Result<(), Failure> {
-        let due = {
+        loop {
+            let Some(group) = job.given_up.lock().await.pop() else { break };
+            self.give_up(job, group).await?;
+        }
+        let (due, idle) = {
             let mut open = job.open.lock().await;
             let Some(group) = open.as_mut() else { return Ok(()) };
             if self.budget.pressure() == Pressure::Critical {
                 group.flush_pending();
             }
-            group.opened.elapsed() >= self.config.commit_interval
+            (group.opened.elapsed() >= self.config.commit_interval, group.added.elapsed() >= IDLE)
         };
-        if due { self.close(job).await } else { Ok(()) }
+        // At the end of a job each of its writers finds out by itself.
+        if due || (idle && is_all_written(&self.catalog, job.id).await?) { self.close(job).await } else { Ok(()) }
     }
 
     async fn write(
@@ -181,7 +234,10 @@ impl Storage {
         let mut open = job.open.lock().await;
         let mut group = match open.take() {
             Some(group) => group,
-            None => Group::new(self.catalog.open_group(job.id).await?, job.context.clone()),
+            None => {
+                let id = self.catalog.open_group(job.id, &self.config.owner, self.config.lease).await?;
+                Group::new(id, job.context.clone())
+            }
         };
         let rows: BTreeMap<String, u64> = buffer
             .tables
@@ -213,26 +269,23 @@ impl Storage {
     }
 
     /// Closes, commits and publishes the open group of a job.
-    async fn close(&self, job: &JobWriter) -> Result<(), Failure> {
-        // Taken in this order, so that groups are closed in the order in which they were opened.
+    pub(crate) async fn close(&self, job: &JobWriter) -> Result<(), Failure> {
+        // Taken in this order, so that a group is closed when the one before it is.
         let mut logs = job.closing.lock().await;
         let Some(mut group) = job.open.lock().await.take() else { return Ok(()) };
         let committed = match group.finish().await {
-            Ok(files) => {
-                let (id, chunks) = (group.id, group.chunks().to_vec());
-                self.catalog.commit_group(id, &files, &chunks).await.map_err(Failure::from)
-            }
+            Ok(files) => self.commit(group.id, &files, &group.chunks().to_vec()).await,
             Err(failure) => Err(failure),
         };
         match committed {
             Ok(CommitResult::Committed) => self.publish_committed(job, &mut logs).await,
             Ok(CommitResult::Lost(chunks)) => {
                 tracing::info!(group.id = %group.id, lost = chunks.len(), "group lost chunks to newer attempts");
-                self.give_up(group).await
+                self.give_up(job, group).await
             }
             Err(failure) => {
                 // The first error is the one to show.
-                if let Err(second) = self.give_up(group).await {
+                if let Err(second) = self.give_up(job, group).await {
                     tracing::warn!(error = %second, "failed to clean up after a group that failed");
                 }
                 Err(failure)
@@ -240,17 +293,47 @@ impl Storage {
         }
     }
 
-    async fn give_up(&self, group: Group) -> Result<(), Failure> {
+    /// Commits a group. What is written waits for a database that is away for a moment: to do it again costs more.
+    async fn commit(&self, group: GroupId, files: &[File], chunks: &[(ChunkId, u32)]) -> Result<CommitResult, Failure> {
+        let since = Instant::now();
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.catalog.commit_group(group, files, chunks).await {
+                // Another writer took this one for dead, and has given the group up.
+                Err(CatalogError::NotFound(_)) => {
+                    return Ok(CommitResult::Lost(chunks.iter().map(|(chunk, _)| *chunk).collect()));
+                }
+                Err(error) if error.is_transient() && since.elapsed() < COMMIT_PATIENCE => {
+                    tracing::warn!(group.id = %group, %error, "failed to commit a group, trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    async fn give_up(&self, job: &JobWriter, group: Group) -> Result<(), Failure> {
         let id = group.id;
-        // If the commit went through although its answer was lost, this refuses, and the files stay.
-        self.catalog.abandon_group(id).await?;
+        match self.catalog.abandon_group(id).await {
+            // Not found: another writer took this one for dead, and has given the group up.
+            Ok(_) | Err(CatalogError::NotFound(_)) => {}
+            Err(error) => {
+                // If the commit went through although its answer was lost, this refuses, and the files stay.
+                if error.is_transient() {
+                    job.given_up.lock().await.push(group);
+                }
+                return Err(error.into());
+            }
+        }
         group.abandon().await?;
         self.catalog.forget_group(id).await?;
         Ok(())
     }
 
-    /// Puts committed groups into the Delta logs, oldest first. Repeating it is harmless: each commit carries the
-    /// group's number as the application's transaction.
+    /// Puts committed groups into the Delta logs, each after those that its job committed before it, whichever writer
+    /// has written them. Repeating it is harmless, and so is another writer that does the same: each commit carries
+    /// the group's place in that order as the application's transaction, and the log refuses a lower one.
     async fn publish_committed(&self, job: &JobWriter, logs: &mut HashMap<String, DeltaLog>) -> Result<(), Failure> {
         let output = self.catalog.job(job.id).await?.output;
         loop {
@@ -267,7 +350,7 @@ impl Storage {
                     }
                     if let Some(log) = logs.get_mut(&file.table) {
                         let published =
-                            log.publish(&application, group.group.0, std::slice::from_ref(&file.add)).await?;
+                            log.publish(&application, group.commit_seq, std::slice::from_ref(&file.add)).await?;
                         if published == Publication::AlreadyThere {
                             tracing::info!(table = %file.table, group.id = %group.group, "group was published before");
                         }

@@ -171,14 +171,24 @@ impl Transform {
             }
         };
         self.at_work.fetch_add(1, Ordering::Relaxed);
-        let result = tokio::select! {
-            result = AssertUnwindSafe(self.attempt(&claim)).catch_unwind() => result,
-            // A clean stop hands the chunk back.
-            () = self.stop.cancelled() => Ok(Err(Failure::Stale)),
+        let result = if claim.is_presumed_deadly() {
+            // Whoever had it is gone without a witness. It is settled like a death that was seen, and not tried.
+            Ok(self.death(&claim).await.map(|_| ()))
+        } else {
+            tokio::select! {
+                result = AssertUnwindSafe(self.attempt(&claim)).catch_unwind() => result,
+                // A clean stop hands the chunk back.
+                () = self.stop.cancelled() => Ok(Err(Failure::Stale)),
+            }
         };
         self.at_work.fetch_sub(1, Ordering::Relaxed);
         drop(reserved);
-        self.settle(&claim, result).await
+        let settled = self.settle(&claim, result).await;
+        if settled.is_err() {
+            // This process renews its leases as long as it lives: nobody else would ever get the chunk.
+            self.catalog.release_later(claim.chunk, claim.attempt);
+        }
+        settled
     }
 
     async fn attempt(&self, claim: &Claim) -> Result<(), Failure> {
@@ -240,7 +250,7 @@ impl Transform {
 impl WorkHandler for Transform {
     async fn handle(&self, item: WorkItem) {
         if let Err(failure) = self.work(item.chunk).await {
-            // The chunk's lease runs out, and it is dispatched again.
+            // The chunk is released with the next renewal of leases, or was never claimed: it is dispatched again.
             tracing::warn!(chunk.id = %item.chunk, error = %failure, "failed to work on a chunk");
             if matches!(failure, Failure::Fatal(_)) {
                 // The first one is the cause.

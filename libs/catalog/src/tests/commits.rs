@@ -1,14 +1,15 @@
+use std::time::Duration;
+
 use forebay_types::{ChunkId, ChunkSource, GroupId, JobState};
 
-use super::{claim, commit, count, cursor, empty, file, frame, open, write, written};
-use crate::{Catalog, CatalogError, CommitResult, Conflict, NewChunk, StagedKey};
+use super::{Db, LEASE, ME, claim, commit, count, cursor, file, frame, on_both, open, write, written};
+use crate::{Catalog, CatalogError, CommitResult, Conflict, NewChunk, StagedKey, UnpublishedGroup};
 
-#[tokio::test]
-async fn a_chunk_goes_from_input_to_table() {
-    let catalog = empty().await;
+async fn a_chunk_goes_from_input_to_table(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[4, 6]).await;
-    let group = catalog.open_group(job).await.unwrap();
+    let group = catalog.open_group(job, ME, LEASE).await.unwrap();
     let mut work = Vec::new();
     for added in &chunks {
         work.push(write(&catalog, added.chunk, group).await);
@@ -38,15 +39,14 @@ async fn a_chunk_goes_from_input_to_table() {
     assert_eq!(catalog.progress(job).await.unwrap(), progress);
 }
 
-#[tokio::test]
-async fn only_the_newest_attempt_in_an_open_group_is_written() {
-    let catalog = empty().await;
+async fn only_the_newest_attempt_in_an_open_group_is_written(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let other_job = open(&catalog, "b").await;
     let id = frame(&catalog, job, &[4]).await[0].chunk;
-    let group = catalog.open_group(job).await.unwrap();
-    let foreign = catalog.open_group(other_job).await.unwrap();
-    let gone = catalog.open_group(job).await.unwrap();
+    let group = catalog.open_group(job, ME, LEASE).await.unwrap();
+    let foreign = catalog.open_group(other_job, ME, LEASE).await.unwrap();
+    let gone = catalog.open_group(job, ME, LEASE).await.unwrap();
     catalog.abandon_group(gone).await.unwrap();
 
     let first = claim(&catalog, id).await.attempt;
@@ -66,13 +66,12 @@ async fn nothing_committed(catalog: &Catalog, group: GroupId, work: &[(ChunkId, 
     assert!(catalog.unpublished_groups("/out", None, 10).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn a_group_is_committed_with_all_its_chunks_or_not_at_all() {
-    let catalog = empty().await;
+async fn a_group_is_committed_with_all_its_chunks_or_not_at_all(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[4, 4, 4]).await;
     let [kept, lost, unwritten] = [0, 1, 2].map(|n| chunks[n].chunk);
-    let group = catalog.open_group(job).await.unwrap();
+    let group = catalog.open_group(job, ME, LEASE).await.unwrap();
     let kept = write(&catalog, kept, group).await;
     let attempt = claim(&catalog, lost).await.attempt;
     nothing_committed(&catalog, group, &[kept, (lost, attempt), (unwritten, 1)], &[lost, unwritten]).await;
@@ -84,7 +83,7 @@ async fn a_group_is_committed_with_all_its_chunks_or_not_at_all() {
     assert_eq!(catalog.abandon_group(group).await.unwrap(), 1);
     assert_eq!(catalog.abandon_group(group).await.unwrap(), 0);
     nothing_committed(&catalog, group, &[kept], &[kept.0]).await;
-    let next = catalog.open_group(job).await.unwrap();
+    let next = catalog.open_group(job, ME, LEASE).await.unwrap();
     let again = write(&catalog, kept.0, next).await;
     assert_eq!(again.1, 2);
     commit(&catalog, next, &[again]).await;
@@ -94,12 +93,11 @@ async fn a_group_is_committed_with_all_its_chunks_or_not_at_all() {
     assert!(matches!(catalog.abandon_group(next).await, Err(CatalogError::Conflict(Conflict::Group(_)))));
 }
 
-#[tokio::test]
-async fn a_commit_that_does_not_name_all_chunks_of_its_group_is_refused() {
-    let catalog = empty().await;
+async fn a_commit_that_does_not_name_all_chunks_of_its_group_is_refused(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[4, 4]).await;
-    let group = catalog.open_group(job).await.unwrap();
+    let group = catalog.open_group(job, ME, LEASE).await.unwrap();
     let one = write(&catalog, chunks[0].chunk, group).await;
     write(&catalog, chunks[1].chunk, group).await;
     let result = catalog.commit_group(group, &[], &[one]).await;
@@ -108,12 +106,11 @@ async fn a_commit_that_does_not_name_all_chunks_of_its_group_is_refused() {
     assert_eq!(count(&catalog, job, "written").await, 2);
 }
 
-#[tokio::test]
-async fn nothing_is_written_or_committed_after_the_jobs_end() {
-    let catalog = empty().await;
+async fn nothing_is_written_or_committed_after_the_jobs_end(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[4, 4]).await;
-    let group = catalog.open_group(job).await.unwrap();
+    let group = catalog.open_group(job, ME, LEASE).await.unwrap();
     let work = write(&catalog, chunks[0].chunk, group).await;
     let late = claim(&catalog, chunks[1].chunk).await;
     catalog.end_job(job, JobState::Cancelled, None).await.unwrap();
@@ -121,9 +118,8 @@ async fn nothing_is_written_or_committed_after_the_jobs_end() {
     nothing_committed(&catalog, group, &[work], &[work.0]).await;
 }
 
-#[tokio::test]
-async fn staging_of_a_cancelled_job_is_given_up() {
-    let catalog = empty().await;
+async fn staging_of_a_cancelled_job_is_given_up(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let source = ChunkSource::Staged { key: "k".to_owned(), start: 0, end: 40, skip: 0 };
     let chunk = NewChunk { source, ..super::chunk(0, 4) };
@@ -133,27 +129,101 @@ async fn staging_of_a_cancelled_job_is_given_up() {
     assert_eq!(catalog.staged_keys_to_delete(10).await.unwrap(), [StagedKey { job, key: "k".to_owned() }]);
 }
 
-#[tokio::test]
-async fn unpublished_groups_come_in_pages_and_by_output() {
-    let catalog = empty().await;
+async fn unpublished_groups_come_in_pages_and_by_output(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[1; 5]).await;
     let mut groups = Vec::new();
     for added in &chunks {
-        let group = catalog.open_group(job).await.unwrap();
+        let group = catalog.open_group(job, ME, LEASE).await.unwrap();
         let work = write(&catalog, added.chunk, group).await;
         commit(&catalog, group, &[work]).await;
         groups.push(group);
     }
-    let mut seen = Vec::new();
+    let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = catalog.unpublished_groups("/out", seen.last().copied(), 2).await.unwrap();
-        if page.is_empty() {
-            break;
-        }
+        let page = catalog.unpublished_groups("/out", after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.job, last.commit_seq));
         assert!(page.len() <= 2);
         seen.extend(page.iter().map(|unpublished| unpublished.group));
     }
     assert_eq!(seen, groups);
     assert!(catalog.unpublished_groups("/elsewhere", None, 10).await.unwrap().is_empty());
 }
+
+async fn groups_are_published_in_the_order_of_their_commits(db: Db) {
+    let catalog = db.empty().await;
+    let job = open(&catalog, "a").await;
+    let other = open(&catalog, "b").await;
+    let chunks = frame(&catalog, job, &[1, 1, 1]).await;
+    let of_other = frame(&catalog, other, &[1]).await[0].chunk;
+    let first = catalog.open_group(job, "one", LEASE).await.unwrap();
+    let second = catalog.open_group(job, "two", LEASE).await.unwrap();
+    let foreign = catalog.open_group(other, "one", LEASE).await.unwrap();
+    let lost = catalog.open_group(job, "two", LEASE).await.unwrap();
+    let of_first = write(&catalog, chunks[0].chunk, first).await;
+    let of_second = write(&catalog, chunks[1].chunk, second).await;
+    let of_foreign = write(&catalog, of_other, foreign).await;
+    commit(&catalog, foreign, &[of_foreign]).await;
+    commit(&catalog, second, &[of_second]).await;
+    // What is not committed takes no place.
+    catalog.abandon_group(lost).await.unwrap();
+    commit(&catalog, first, &[of_first]).await;
+    commit(&catalog, second, &[of_second]).await;
+    let places = |groups: Vec<UnpublishedGroup>| {
+        groups.into_iter().map(|group| (group.job, group.commit_seq, group.group)).collect::<Vec<_>>()
+    };
+    let all = [(job, 1, second), (job, 2, first), (other, 1, foreign)];
+    assert_eq!(places(catalog.unpublished_groups("/out", None, 10).await.unwrap()), all);
+    assert_eq!(places(catalog.unpublished_groups("/out", Some((job, 1)), 1).await.unwrap()), all[1..2]);
+    assert!(catalog.mark_published(second).await.unwrap());
+    assert_eq!(places(catalog.unpublished_groups("/out", None, 10).await.unwrap()), all[1..]);
+}
+
+async fn groups_of_a_dead_writer_are_abandoned_by_whoever_looks(db: Db) {
+    let catalog = db.empty().await;
+    let job = open(&catalog, "a").await;
+    let chunks = frame(&catalog, job, &[1, 1, 1]).await;
+    let dead = catalog.open_group(job, "dead", Duration::ZERO).await.unwrap();
+    let given_up = catalog.open_group(job, "dead", Duration::ZERO).await.unwrap();
+    let committed = catalog.open_group(job, "dead", Duration::ZERO).await.unwrap();
+    let alive = catalog.open_group(job, "alive", Duration::ZERO).await.unwrap();
+    let in_hand = catalog.open_group(job, "alive", LEASE).await.unwrap();
+    let lost = write(&catalog, chunks[0].chunk, dead).await;
+    let done = write(&catalog, chunks[1].chunk, committed).await;
+    let kept = write(&catalog, chunks[2].chunk, alive).await;
+    commit(&catalog, committed, &[done]).await;
+    catalog.abandon_group(given_up).await.unwrap();
+    // Its owner is about to delete its files.
+    catalog.abandon_group(in_hand).await.unwrap();
+    assert_eq!(catalog.renew("alive", LEASE).await.unwrap(), 1);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+
+    let left = [(dead, job), (given_up, job)];
+    assert_eq!(catalog.expire_groups().await.unwrap(), left);
+    // Whoever was to delete their files may die too.
+    assert_eq!(catalog.expire_groups().await.unwrap(), left);
+    for (group, _) in left {
+        catalog.forget_group(group).await.unwrap();
+    }
+    assert!(catalog.expire_groups().await.unwrap().is_empty());
+    // The dead one is back, and finds that it is too late.
+    let late = catalog.commit_group(dead, &[file("patients")], &[lost]).await;
+    assert!(matches!(late, Err(CatalogError::NotFound(_))), "{late:?}");
+    commit(&catalog, alive, &[kept]).await;
+    let again = claim(&catalog, lost.0).await;
+    assert_eq!((again.attempt, again.deaths, again.lapses), (2, 0, 0));
+}
+
+on_both!(
+    groups_are_published_in_the_order_of_their_commits,
+    groups_of_a_dead_writer_are_abandoned_by_whoever_looks,
+    a_chunk_goes_from_input_to_table,
+    only_the_newest_attempt_in_an_open_group_is_written,
+    a_group_is_committed_with_all_its_chunks_or_not_at_all,
+    a_commit_that_does_not_name_all_chunks_of_its_group_is_refused,
+    nothing_is_written_or_committed_after_the_jobs_end,
+    staging_of_a_cancelled_job_is_given_up,
+    unpublished_groups_come_in_pages_and_by_output,
+);

@@ -1,18 +1,16 @@
 use std::sync::Arc;
 
-use super::{LEASE, frame, open, written};
+use super::{Db, LEASE, ME, Store, frame, on_both, open, written};
 use crate::{Catalog, ClaimOutcome, CommitResult};
 
-async fn on_disk() -> (tempfile::TempDir, Arc<Catalog>) {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("catalog.db").display());
-    let catalog = Catalog::open(&url).await.unwrap();
-    (folder, Arc::new(catalog))
+async fn on_disk(db: Db) -> (Store, Arc<Catalog>) {
+    let store = db.store();
+    let catalog = store.open().await;
+    (store, Arc::new(catalog))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_claims_exactly_one_wins() {
-    let (_folder, catalog) = on_disk().await;
+async fn of_many_claims_exactly_one_wins(db: Db) {
+    let (_store, catalog) = on_disk(db).await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[1; 8]).await;
     for added in chunks {
@@ -32,13 +30,12 @@ async fn of_many_claims_exactly_one_wins() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_two_groups_with_one_chunk_the_newest_attempt_commits() {
-    let (_folder, catalog) = on_disk().await;
+async fn of_two_groups_with_one_chunk_the_newest_attempt_commits(db: Db) {
+    let (_store, catalog) = on_disk(db).await;
     let job = open(&catalog, "a").await;
     let id = frame(&catalog, job, &[4]).await[0].chunk;
-    let slow = catalog.open_group(job).await.unwrap();
-    let fast = catalog.open_group(job).await.unwrap();
+    let slow = catalog.open_group(job, ME, LEASE).await.unwrap();
+    let fast = catalog.open_group(job, ME, LEASE).await.unwrap();
     let ClaimOutcome::Claimed(first) = catalog.claim(id, "slow", LEASE).await.unwrap() else { panic!() };
     // The slow worker is taken for dead, and goes on all the same.
     catalog.release(id, first.attempt, None).await.unwrap();
@@ -52,15 +49,14 @@ async fn of_two_groups_with_one_chunk_the_newest_attempt_commits() {
     assert_eq!(catalog.progress(job).await.unwrap().records_in, 4);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn writers_and_readers_at_once_never_meet_a_lock() {
-    let (_folder, catalog) = on_disk().await;
+async fn writers_and_readers_at_once_never_meet_a_lock(db: Db) {
+    let (_store, catalog) = on_disk(db).await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[1; 64]).await;
     let workers = chunks.into_iter().map(|added| {
         let catalog = Arc::clone(&catalog);
         tokio::spawn(async move {
-            let group = catalog.open_group(job).await.unwrap();
+            let group = catalog.open_group(job, ME, LEASE).await.unwrap();
             let ClaimOutcome::Claimed(claim) = catalog.claim(added.chunk, "w", LEASE).await.unwrap() else { panic!() };
             catalog.progress(job).await.unwrap();
             assert!(catalog.mark_written(claim.chunk, claim.attempt, group, &written(1)).await.unwrap());
@@ -78,17 +74,28 @@ async fn writers_and_readers_at_once_never_meet_a_lock() {
 }
 
 /// A call that is given up half-way, as a caller's time limit does it, leaves nothing locked and nothing half done.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_call_that_is_dropped_happened_or_did_not() {
-    let (_folder, catalog) = on_disk().await;
+async fn a_call_that_is_dropped_happened_or_did_not(db: Db) {
+    let (_store, catalog) = on_disk(db).await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[1; 40]).await;
-    for (added, patience) in chunks.iter().zip((0..).step_by(25)) {
+    let step = match db {
+        Db::Sqlite => 25,
+        Db::Postgres => 150,
+    };
+    for (added, patience) in chunks.iter().zip((0..).step_by(step)) {
         let claim = catalog.claim(added.chunk, "w", LEASE);
         let _given_up = tokio::time::timeout(std::time::Duration::from_micros(patience), claim).await;
     }
-    // A writer waits for a commit that is still on its way to the disk.
+    // Who writes to the job waits for a commit that is still on its way to the disk.
+    catalog.finish_input(job).await.unwrap();
     let claimed = catalog.renew("w", LEASE).await.unwrap();
     let progress = catalog.progress(job).await.unwrap();
     assert_eq!((progress.chunks["claimed"], progress.chunks["staged"]), (claimed, 40 - claimed));
 }
+
+on_both!(
+    of_many_claims_exactly_one_wins,
+    of_two_groups_with_one_chunk_the_newest_attempt_commits,
+    writers_and_readers_at_once_never_meet_a_lock,
+    a_call_that_is_dropped_happened_or_did_not,
+);

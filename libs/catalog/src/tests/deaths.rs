@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use forebay_types::{ChunkId, ChunkSource};
 
-use super::{LEASE, ME, chunk, claim, commit, count, cursor, empty, frame, open, write};
+use super::{Db, LEASE, ME, chunk, claim, commit, count, cursor, frame, on_both, open, write};
 use crate::{Catalog, CatalogError, ClaimOutcome, Conflict, DeathVerdict, NewChunk, StagedKey};
 
 /// Claims a chunk and lets its worker die.
@@ -13,9 +15,8 @@ async fn die(catalog: &Catalog, id: ChunkId, split_at: Option<u64>) -> DeathVerd
     catalog.record_death(id, claim.attempt, halves).await.unwrap()
 }
 
-#[tokio::test]
-async fn a_chunk_is_split_then_quarantined_and_the_job_goes_on() {
-    let catalog = empty().await;
+async fn a_chunk_is_split_then_quarantined_and_the_job_goes_on(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[8, 2]).await;
     let DeathVerdict::Split([left, right]) = die(&catalog, chunks[0].chunk, Some(4)).await else { panic!() };
@@ -26,7 +27,7 @@ async fn a_chunk_is_split_then_quarantined_and_the_job_goes_on() {
     let order: Vec<_> = catalog.dispatchable(100).await.unwrap().into_iter().map(|waiting| waiting.chunk).collect();
     assert_eq!(order, [chunks[1].chunk, left, rest, one]);
 
-    let group = catalog.open_group(job).await.unwrap();
+    let group = catalog.open_group(job, ME, LEASE).await.unwrap();
     let mut work = Vec::new();
     for id in order {
         let claim = claim(&catalog, id).await;
@@ -41,9 +42,8 @@ async fn a_chunk_is_split_then_quarantined_and_the_job_goes_on() {
     assert_eq!((progress.chunks["split"], progress.chunks["committed"], progress.chunks["staged"]), (2, 4, 0));
 }
 
-#[tokio::test]
-async fn a_record_that_cannot_be_split_is_tried_three_times() {
-    let catalog = empty().await;
+async fn a_record_that_cannot_be_split_is_tried_three_times(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let id = frame(&catalog, job, &[1]).await[0].chunk;
     assert_eq!(die(&catalog, id, None).await, DeathVerdict::Retry);
@@ -54,9 +54,8 @@ async fn a_record_that_cannot_be_split_is_tried_three_times() {
     assert_eq!(catalog.progress(job).await.unwrap().retries, 3);
 }
 
-#[tokio::test]
-async fn halves_must_cover_their_chunk() {
-    let catalog = empty().await;
+async fn halves_must_cover_their_chunk(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let id = frame(&catalog, job, &[8]).await[0].chunk;
     let attempt = claim(&catalog, id).await.attempt;
@@ -73,9 +72,8 @@ async fn halves_must_cover_their_chunk() {
     assert_eq!(count(&catalog, job, "claimed").await, 1);
 }
 
-#[tokio::test]
-async fn the_death_of_an_old_attempt_is_not_recorded() {
-    let catalog = empty().await;
+async fn the_death_of_an_old_attempt_is_not_recorded(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let id = frame(&catalog, job, &[8]).await[0].chunk;
     let first = claim(&catalog, id).await;
@@ -86,9 +84,8 @@ async fn the_death_of_an_old_attempt_is_not_recorded() {
     assert_eq!(second.deaths, 0);
 }
 
-#[tokio::test]
-async fn a_suspect_is_alone_in_its_process() {
-    let catalog = empty().await;
+async fn a_suspect_is_alone_in_its_process(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[1, 1, 1]).await;
     let [suspect, healthy, other] = [0, 1, 2].map(|n| chunks[n].chunk);
@@ -107,9 +104,8 @@ async fn a_suspect_is_alone_in_its_process() {
     assert_eq!(catalog.claim(suspect, ME, LEASE).await.unwrap(), ClaimOutcome::Gone);
 }
 
-#[tokio::test]
-async fn a_staged_object_is_kept_until_both_halves_are_committed() {
-    let catalog = empty().await;
+async fn a_staged_object_is_kept_until_both_halves_are_committed(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let part = |first_record: u64, take: u64, skip: u64| {
         let source = ChunkSource::Staged { key: "k".to_owned(), start: 0, end: 80, skip };
@@ -123,7 +119,7 @@ async fn a_staged_object_is_kept_until_both_halves_are_committed() {
     };
     for half in [left, right] {
         assert!(catalog.staged_keys_to_delete(10).await.unwrap().is_empty());
-        let group = catalog.open_group(job).await.unwrap();
+        let group = catalog.open_group(job, ME, LEASE).await.unwrap();
         let work = write(&catalog, half, group).await;
         commit(&catalog, group, &[work]).await;
     }
@@ -132,3 +128,40 @@ async fn a_staged_object_is_kept_until_both_halves_are_committed() {
     catalog.forget_staged(&unneeded).await.unwrap();
     assert!(catalog.staged_keys_to_delete(10).await.unwrap().is_empty());
 }
+
+async fn a_chunk_whose_leases_run_out_five_times_is_presumed_deadly(db: Db) {
+    let catalog = db.empty().await;
+    let job = open(&catalog, "a").await;
+    let id = frame(&catalog, job, &[2]).await[0].chunk;
+    for lapses in 0..5 {
+        let ClaimOutcome::Claimed(claim) = catalog.claim(id, "dies", Duration::ZERO).await.unwrap() else { panic!() };
+        assert_eq!((claim.lapses, claim.deaths, claim.is_presumed_deadly()), (lapses, 0, false));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(catalog.expire_leases().await.unwrap(), [id]);
+        if lapses == 2 {
+            // That an attempt was handed back in between says nothing about those that were not.
+            let attempt = super::claim(&catalog, id).await.attempt;
+            assert!(catalog.release(id, attempt, None).await.unwrap());
+        }
+    }
+    let last = claim(&catalog, id).await;
+    assert!(last.is_presumed_deadly());
+    let halves = [chunk(0, 1), chunk(1, 1)];
+    let verdict = catalog.record_death(id, last.attempt, Some(halves)).await.unwrap();
+    let DeathVerdict::Split([left, _]) = verdict else { panic!("{verdict:?}") };
+    let half = claim(&catalog, left).await;
+    assert_eq!((half.deaths, half.lapses), (1, 0));
+    assert_eq!(catalog.record_death(left, half.attempt, None).await.unwrap(), DeathVerdict::Retry);
+    let again = claim(&catalog, left).await;
+    assert_eq!((again.deaths, again.lapses), (2, 0));
+}
+
+on_both!(
+    a_chunk_whose_leases_run_out_five_times_is_presumed_deadly,
+    a_chunk_is_split_then_quarantined_and_the_job_goes_on,
+    a_record_that_cannot_be_split_is_tried_three_times,
+    halves_must_cover_their_chunk,
+    the_death_of_an_old_attempt_is_not_recorded,
+    a_suspect_is_alone_in_its_process,
+    a_staged_object_is_kept_until_both_halves_are_committed,
+);

@@ -1,19 +1,18 @@
 use forebay_types::{ChunkId, JobState};
 
-use super::{chunk, cursor, empty, frame, new_job, open};
+use super::{Db, chunk, cursor, frame, new_job, on_both, open};
 use crate::{Catalog, CatalogError, Conflict, NewChunk, NewJob};
 
 async fn refused(catalog: &Catalog, chunks: &[NewChunk], at: crate::Cursor) {
-    let job = catalog.job_by_key("a").await.unwrap().id;
+    let job = catalog.job_by_key("", "a").await.unwrap().id;
     match catalog.add_chunks(job, chunks, at).await {
         Err(CatalogError::Conflict(Conflict::Coverage(_))) => {}
         other => panic!("{other:?}"),
     }
 }
 
-#[tokio::test]
-async fn a_repeated_call_changes_nothing_and_answers_the_same() {
-    let catalog = empty().await;
+async fn a_repeated_call_changes_nothing_and_answers_the_same(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let first = catalog.add_chunks(job, &[chunk(0, 2), chunk(2, 2)], cursor(4, false)).await.unwrap();
     assert_eq!(first.iter().map(|added| added.seq).collect::<Vec<_>>(), [0, 1]);
@@ -24,9 +23,8 @@ async fn a_repeated_call_changes_nothing_and_answers_the_same() {
     assert_eq!(catalog.inputs(job).await.unwrap()[0].records, 5);
 }
 
-#[tokio::test]
-async fn large_calls_are_numbered_in_order_and_can_be_repeated() {
-    let catalog = empty().await;
+async fn large_calls_are_numbered_in_order_and_can_be_repeated(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks: Vec<_> = (0..1_300).map(|n| chunk(n, 1)).collect();
     let added = catalog.add_chunks(job, &chunks, cursor(1_300, false)).await.unwrap();
@@ -34,9 +32,8 @@ async fn large_calls_are_numbered_in_order_and_can_be_repeated() {
     assert_eq!(catalog.add_chunks(job, &chunks, cursor(1_300, false)).await.unwrap(), added);
 }
 
-#[tokio::test]
-async fn gaps_overlaps_and_strangers_are_refused() {
-    let catalog = empty().await;
+async fn gaps_overlaps_and_strangers_are_refused(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     catalog.add_chunks(job, &[chunk(0, 4)], cursor(4, false)).await.unwrap();
     refused(&catalog, &[chunk(5, 1)], cursor(6, false)).await;
@@ -55,9 +52,8 @@ async fn gaps_overlaps_and_strangers_are_refused() {
     assert!(matches!(catalog.add_chunks(job, &stranger, elsewhere).await, Err(CatalogError::NotFound(_))));
 }
 
-#[tokio::test]
-async fn a_job_is_framed_when_its_last_input_is_complete() {
-    let catalog = empty().await;
+async fn a_job_is_framed_when_its_last_input_is_complete(db: Db) {
+    let catalog = db.empty().await;
     let mut new = new_job("a");
     new.inputs.push(new.inputs[0].clone());
     let job = catalog.open_job(NewJob { ..new }).await.unwrap().job.id;
@@ -73,18 +69,16 @@ async fn a_job_is_framed_when_its_last_input_is_complete() {
     assert_eq!(catalog.progress(job).await.unwrap().bytes_total, Some(2_000));
 }
 
-#[tokio::test]
-async fn an_ended_job_takes_no_chunks() {
-    let catalog = empty().await;
+async fn an_ended_job_takes_no_chunks(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     catalog.end_job(job, JobState::Cancelled, None).await.unwrap();
     let added = catalog.add_chunks(job, &[chunk(0, 4)], cursor(4, false)).await;
     assert!(matches!(added, Err(CatalogError::Conflict(Conflict::JobState { .. }))));
 }
 
-#[tokio::test]
-async fn a_claim_gives_back_what_was_added() {
-    let catalog = empty().await;
+async fn a_claim_gives_back_what_was_added(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let added = frame(&catalog, job, &[4, 3]).await;
     let claim = super::claim(&catalog, added[1].chunk).await;
@@ -95,3 +89,12 @@ async fn a_claim_gives_back_what_was_added() {
     assert!(!claim.quarantined);
     assert_ne!(added[0].chunk, ChunkId(0));
 }
+
+on_both!(
+    a_repeated_call_changes_nothing_and_answers_the_same,
+    large_calls_are_numbered_in_order_and_can_be_repeated,
+    gaps_overlaps_and_strangers_are_refused,
+    a_job_is_framed_when_its_last_input_is_complete,
+    an_ended_job_takes_no_chunks,
+    a_claim_gives_back_what_was_added,
+);

@@ -1,8 +1,8 @@
 use forebay_types::{InputIdentity, JobState};
 use sea_orm::ConnectionTrait;
 
-use super::{commit, cursor, empty, frame, new_job, open, write};
-use crate::{Catalog, CatalogError, Conflict, NewJob};
+use super::{Db, LEASE, ME, commit, cursor, frame, new_job, on_both, open, write};
+use crate::{Catalog, CatalogError, Conflict, JobSummary, NewJob};
 
 async fn conflict(catalog: &Catalog, new: NewJob) -> Conflict {
     match catalog.open_job(new).await {
@@ -11,21 +11,19 @@ async fn conflict(catalog: &Catalog, new: NewJob) -> Conflict {
     }
 }
 
-#[tokio::test]
-async fn the_same_key_and_content_is_the_same_job() {
-    let catalog = empty().await;
+async fn the_same_key_and_content_is_the_same_job(db: Db) {
+    let catalog = db.empty().await;
     let first = catalog.open_job(new_job("a")).await.unwrap();
     let again = catalog.open_job(new_job("a")).await.unwrap();
     assert!(!first.resumed && again.resumed);
     assert_eq!(first.job, again.job);
     assert_eq!(catalog.job(first.job.id).await.unwrap(), first.job);
-    assert_eq!(catalog.job_by_key("a").await.unwrap(), first.job);
-    assert!(matches!(catalog.job_by_key("b").await, Err(CatalogError::NotFound(_))));
+    assert_eq!(catalog.job_by_key("", "a").await.unwrap(), first.job);
+    assert!(matches!(catalog.job_by_key("", "b").await, Err(CatalogError::NotFound(_))));
 }
 
-#[tokio::test]
-async fn another_content_under_the_same_key_is_refused_with_what_differs() {
-    let catalog = empty().await;
+async fn another_content_under_the_same_key_is_refused_with_what_differs(db: Db) {
+    let catalog = db.empty().await;
     open(&catalog, "a").await;
     let with = |change: fn(&mut NewJob)| {
         let mut job = new_job("a");
@@ -49,9 +47,8 @@ async fn another_content_under_the_same_key_is_refused_with_what_differs() {
     }
 }
 
-#[tokio::test]
-async fn a_failed_job_runs_again_and_others_stay_ended() {
-    let catalog = empty().await;
+async fn a_failed_job_runs_again_and_others_stay_ended(db: Db) {
+    let catalog = db.empty().await;
     for (key, end, reopened) in [
         ("done", JobState::Done, JobState::Done),
         ("cancelled", JobState::Cancelled, JobState::Cancelled),
@@ -75,16 +72,15 @@ async fn a_failed_job_runs_again_and_others_stay_ended() {
     }
 }
 
-#[tokio::test]
-async fn jobs_are_listed_newest_first_in_pages_that_miss_none() {
-    let catalog = empty().await;
+async fn jobs_are_listed_newest_first_in_pages_that_miss_none(db: Db) {
+    let catalog = db.empty().await;
     for n in 0..7 {
         open(&catalog, &n.to_string()).await;
     }
     let mut keys = Vec::new();
     let mut before = None;
     loop {
-        let page = catalog.list_jobs(3, before).await.unwrap();
+        let page = catalog.list_jobs(None, 3, before).await.unwrap();
         let Some(last) = page.last() else { break };
         before = Some(last.created_at);
         keys.extend(page.into_iter().map(|job| job.key));
@@ -92,9 +88,8 @@ async fn jobs_are_listed_newest_first_in_pages_that_miss_none() {
     assert_eq!(keys, ["6", "5", "4", "3", "2", "1", "0"]);
 }
 
-#[tokio::test]
-async fn inputs_keep_their_order_identity_and_cursor() {
-    let catalog = empty().await;
+async fn inputs_keep_their_order_identity_and_cursor(db: Db) {
+    let catalog = db.empty().await;
     let inputs: Vec<_> =
         (0..1_200).map(|n| InputIdentity { uri: format!("s3://b/{n}"), size: None, version: None }).collect();
     let job = catalog.open_job(NewJob { inputs: inputs.clone(), ..new_job("a") }).await.unwrap().job.id;
@@ -114,34 +109,30 @@ async fn inputs_keep_their_order_identity_and_cursor() {
     assert_eq!(catalog.progress(job).await.unwrap().bytes_total, None);
 }
 
-#[tokio::test]
-async fn a_reopened_file_goes_on_where_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("catalog.db").display());
-    let catalog = Catalog::open(&url).await.unwrap();
+async fn a_reopened_file_goes_on_where_it_was(db: Db) {
+    let store = db.store();
+    let catalog = store.open().await;
     let id = catalog.id();
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[3, 3]).await;
-    let group = catalog.open_group(job).await.unwrap();
+    let group = catalog.open_group(job, ME, LEASE).await.unwrap();
     let work = write(&catalog, chunks[0].chunk, group).await;
     drop(catalog);
 
-    let catalog = Catalog::open(&url).await.unwrap();
+    let catalog = store.open().await;
     assert_eq!(catalog.id(), id);
     assert!(catalog.open_job(new_job("a")).await.unwrap().resumed);
     commit(&catalog, group, &[work]).await;
     assert_eq!(catalog.backlog(job).await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn a_catalog_of_a_newer_version_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("catalog.db").display());
-    let catalog = Catalog::open(&url).await.unwrap();
+async fn a_catalog_of_a_newer_version_is_refused(db: Db) {
+    let store = db.store();
+    let catalog = store.open().await;
     let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_future', 0)";
     catalog.db.execute_unprepared(newer).await.unwrap();
     drop(catalog);
-    let error = Catalog::open(&url).await.unwrap_err();
+    let error = Catalog::open(&store.url).await.unwrap_err();
     assert!(matches!(&error, CatalogError::Newer(_)), "{error}");
     assert!(error.to_string().contains("m9999_future"), "{error}");
 }
@@ -154,3 +145,53 @@ async fn a_file_that_is_no_catalog_is_called_damaged() {
     let error = Catalog::open(&format!("sqlite:{}", path.display())).await.unwrap_err();
     assert!(matches!(error, CatalogError::Corrupt(_)), "{error}");
 }
+
+async fn a_tenants_keys_and_jobs_are_its_own(db: Db) {
+    let catalog = db.empty().await;
+    let of = |tenant: &str, key: &str| NewJob { tenant: tenant.to_owned(), ..new_job(key) };
+    let mine = catalog.open_job(of("a", "k")).await.unwrap();
+    let yours = catalog.open_job(NewJob { digest: "d2".to_owned(), ..of("b", "k") }).await.unwrap();
+    assert!(!mine.resumed && !yours.resumed);
+    catalog.open_job(of("b", "l")).await.unwrap();
+    assert_eq!(catalog.job_by_key("a", "k").await.unwrap(), mine.job);
+    assert_eq!(catalog.job_by_key("b", "k").await.unwrap(), yours.job);
+    assert!(matches!(catalog.job_by_key("a", "l").await, Err(CatalogError::NotFound(_))));
+    let keys = |jobs: Vec<JobSummary>| jobs.into_iter().map(|job| job.key).collect::<Vec<_>>();
+    assert_eq!(keys(catalog.list_jobs(Some("b"), 10, None).await.unwrap()), ["l", "k"]);
+    assert_eq!(keys(catalog.list_jobs(Some("a"), 10, None).await.unwrap()), ["k"]);
+    assert_eq!(catalog.list_jobs(None, 10, None).await.unwrap().len(), 3);
+}
+
+async fn running_jobs_come_in_pages_that_miss_none(db: Db) {
+    let catalog = db.empty().await;
+    let mut running = Vec::new();
+    for n in 0..5 {
+        let job = open(&catalog, &n.to_string()).await;
+        if n == 2 {
+            catalog.end_job(job, JobState::Done, None).await.unwrap();
+        } else {
+            running.push(job);
+        }
+    }
+    let mut seen = Vec::new();
+    loop {
+        let page = catalog.running_jobs(seen.last().copied(), 3).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page);
+    }
+    assert_eq!(seen, running);
+}
+
+on_both!(
+    a_tenants_keys_and_jobs_are_its_own,
+    running_jobs_come_in_pages_that_miss_none,
+    the_same_key_and_content_is_the_same_job,
+    another_content_under_the_same_key_is_refused_with_what_differs,
+    a_failed_job_runs_again_and_others_stay_ended,
+    jobs_are_listed_newest_first_in_pages_that_miss_none,
+    inputs_keep_their_order_identity_and_cursor,
+    a_reopened_file_goes_on_where_it_was,
+    a_catalog_of_a_newer_version_is_refused,
+);

@@ -1,16 +1,15 @@
-use super::{claim, commit, count, empty, frame, open, write};
+use super::{Db, LEASE, ME, claim, commit, count, frame, on_both, open, write};
 use crate::Recovery;
 
-#[tokio::test]
-async fn after_a_crash_open_groups_are_abandoned_and_chunks_at_work_handed_over() {
-    let catalog = empty().await;
+async fn after_a_crash_open_groups_are_abandoned_and_chunks_at_work_handed_over(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[1, 1, 1, 1]).await;
     let [committed, written, at_work, waiting] = [0, 1, 2, 3].map(|n| chunks[n].chunk);
-    let done = catalog.open_group(job).await.unwrap();
+    let done = catalog.open_group(job, ME, LEASE).await.unwrap();
     let work = write(&catalog, committed, done).await;
     commit(&catalog, done, &[work]).await;
-    let open_group = catalog.open_group(job).await.unwrap();
+    let open_group = catalog.open_group(job, ME, LEASE).await.unwrap();
     write(&catalog, written, open_group).await;
     let victim = claim(&catalog, at_work).await;
 
@@ -31,9 +30,8 @@ async fn after_a_crash_open_groups_are_abandoned_and_chunks_at_work_handed_over(
     claim(&catalog, waiting).await;
 }
 
-#[tokio::test]
-async fn after_a_clean_stop_chunks_at_work_wait_again_without_a_death() {
-    let catalog = empty().await;
+async fn after_a_clean_stop_chunks_at_work_wait_again_without_a_death(db: Db) {
+    let catalog = db.empty().await;
     let job = open(&catalog, "a").await;
     let chunks = frame(&catalog, job, &[1]).await;
     claim(&catalog, chunks[0].chunk).await;
@@ -42,3 +40,8 @@ async fn after_a_clean_stop_chunks_at_work_wait_again_without_a_death() {
     assert_eq!((waiting.len(), waiting[0].epoch), (1, 1));
     assert_eq!(claim(&catalog, chunks[0].chunk).await.deaths, 0);
 }
+
+on_both!(
+    after_a_crash_open_groups_are_abandoned_and_chunks_at_work_handed_over,
+    after_a_clean_stop_chunks_at_work_wait_again_without_a_death,
+);

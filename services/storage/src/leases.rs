@@ -1,0 +1,68 @@
+use std::time::Duration;
+
+use forebay_api::ServiceError;
+use forebay_catalog::Catalog;
+use forebay_lake::STATE_FOLDER;
+use forebay_objects::Place;
+use forebay_types::{GroupId, JobId, REJECTS_TABLE};
+use tokio_util::sync::CancellationToken;
+
+use crate::Storage;
+use crate::error::Failure;
+
+/// A lease is renewed so many times before it would run out.
+const RENEWALS: u32 = 3;
+
+/// How long nothing is written to a group before it is asked whether anything will be.
+pub(crate) const IDLE: Duration = Duration::from_millis(300);
+
+impl Storage {
+    /// Renews the leases of the groups that are open here, and takes over those of writers that are gone, until it is
+    /// told to stop.
+    pub async fn keep_leases(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.config.lease / RENEWALS) => {}
+            }
+            if let Err(error) = self.catalog.renew(&self.config.owner, self.config.lease).await {
+                tracing::warn!(%error, "failed to renew leases");
+            }
+            if let Err(failure) = self.take_over().await {
+                tracing::warn!(error = %failure, "failed to clear up after a writer that is gone");
+            }
+        }
+    }
+
+    /// Commits and publishes whatever is complete, of all jobs: before the process stops.
+    pub async fn commit_all(&self) -> Result<(), ServiceError> {
+        let jobs: Vec<_> = self.jobs.lock().await.values().cloned().collect();
+        let mut first = Ok(());
+        for job in jobs {
+            let closed = self.close(&job).await.map_err(ServiceError::from);
+            first = first.and(closed);
+        }
+        first
+    }
+
+    async fn take_over(&self) -> Result<(), Failure> {
+        for (group, job) in self.catalog.expire_groups().await? {
+            tracing::info!(group.id = %group, "clearing up after a writer that is gone");
+            self.clear_up(group, job).await?;
+        }
+        Ok(())
+    }
+
+    async fn clear_up(&self, group: GroupId, job: JobId) -> Result<(), Failure> {
+        let output = Place::open(&self.catalog.job(job).await?.output)?;
+        let mut tables = output.folders().await?;
+        tables.retain(|folder| folder != STATE_FOLDER);
+        tables.push(REJECTS_TABLE.to_owned());
+        self.recover(&[(group, job)], &tables).await.map_err(Failure::Caller)
+    }
+}
+
+/// True if no more rows of a job will come: its input is framed, and no chunk waits or is at work.
+pub(crate) async fn is_all_written(catalog: &Catalog, job: JobId) -> Result<bool, Failure> {
+    Ok(catalog.job(job).await?.framed && catalog.backlog(job).await? == 0)
+}
