@@ -47,7 +47,7 @@ impl Storage for NothingWritten {
 
 /// A catalog with a job of so many chunks, none of them dispatched.
 async fn catalog_with(chunks: u64) -> Arc<Catalog> {
-    let catalog = Catalog::open("sqlite::memory:").await.unwrap();
+    let catalog = Box::pin(Catalog::open("sqlite::memory:")).await.unwrap();
     let job = NewJob {
         key: "job".to_owned(),
         recipe_name: "clinical".to_owned(),
