@@ -6,6 +6,7 @@
 mod determinism;
 mod formats;
 mod garbage;
+mod infra;
 mod kill;
 mod main_job;
 mod poison;

@@ -101,6 +101,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store { transient, .. } => *transient,
+            Self::Interrupted { .. } => true,
             Self::BadUri { .. }
             | Self::Unreadable { .. }
             | Self::Changed { .. }

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Command {
     Run(RunArgs),
     /// Run one service, or all of them in one process
     Serve(ServeArgs),
+    /// Ask a service whether it takes work: exit status 0 if it does
+    Ready(ReadyArgs),
     /// Send files to a gateway, as a job; submitted again with the same key, it goes on where it stopped
     Submit(SubmitArgs),
     /// Show how a job goes, until its end
@@ -106,6 +109,14 @@ pub(crate) struct ServeArgs {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
+}
+
+/// `forebay ready`
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ReadyArgs {
+    /// Its setting metrics_listen
+    #[arg(default_value = "127.0.0.1:9401")]
+    pub(crate) address: SocketAddr,
 }
 
 /// A service that a process can be.
@@ -337,6 +348,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => commands::run::start(args),
         Command::Serve(args) => serve::start(args),
+        Command::Ready(args) => commands::ready::run(&args),
         Command::Submit(args) => commands::submit::run(&args),
         Command::Watch(args) => commands::watch::run(&args),
         Command::Cancel(args) => commands::watch::cancel(&args),

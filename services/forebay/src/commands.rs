@@ -4,6 +4,7 @@
 pub(crate) mod jobs;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod ready;
 pub(crate) mod recipes;
 pub(crate) mod rejects;
 pub(crate) mod replay;
