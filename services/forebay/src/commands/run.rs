@@ -32,7 +32,8 @@ pub(crate) fn start(args: RunArgs) -> anyhow::Result<ExitCode> {
         }
         Role::Worker { died } => {
             let runtime = runtime()?;
-            let result = runtime.block_on(run(args, died.is_some()));
+            let output = args.output.clone();
+            let result = runtime.block_on(run(args, died.is_some())).map_err(|error| name_full_disk(error, &output));
             // A blocking read of standard input would keep the process.
             runtime.shutdown_timeout(Duration::from_secs(1));
             result
@@ -43,11 +44,6 @@ pub(crate) fn start(args: RunArgs) -> anyhow::Result<ExitCode> {
 /// The runtime of a worker. Its blocking threads are bounded: each has a stack, and caches of the allocator.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(32).build()?)
-}
-
-async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
-    let output = args.output.clone();
-    work(args, crashed).await.map_err(|error| name_full_disk(error, &output))
 }
 
 /// A database only says that its disk is full, not where it is, and not what to do.
@@ -61,7 +57,7 @@ fn name_full_disk(error: anyhow::Error, output: &str) -> anyhow::Error {
     }
 }
 
-async fn work(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
+async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let (recipe, text) = load_recipe(&args.recipe)?;
     let settings = parse_settings(&args.settings)?;
     let request = SubmitRequest {
