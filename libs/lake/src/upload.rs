@@ -1,8 +1,11 @@
 use bytes::Bytes;
-use forebay_objects::{Place, StoreError};
+use forebay_objects::{Place, StoreError, backoff};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use tokio::task::JoinHandle;
+
+/// How often an object is looked for whose completion failed: for up to three seconds.
+const LOOKS: u32 = 5;
 
 /// An object while it is written: parts go out as they fill, one at a time, so that at most two are held.
 #[derive(Debug)]
@@ -90,20 +93,24 @@ impl Upload {
 
     async fn complete(&mut self) -> Result<(), StoreError> {
         let Some(multipart) = &mut self.multipart else { return Ok(()) };
-        if let Err(error) = multipart.complete().await {
-            let error = self.place.error(&error);
-            // The answer may have been lost although the store did it, and the client that asked again was told that
-            // there is no such upload. An object of this size is ours: nobody else uses the name, and an upload is
-            // completed with all its parts or not at all.
-            match self.place.store().head(&Path::from(self.name.as_str())).await {
-                Ok(head) if head.size == self.sent => {
-                    tracing::info!(object = %self.name, %error, "an upload was completed although its answer was lost");
-                }
-                Ok(_) | Err(_) => return Err(error),
+        let Err(error) = multipart.complete().await else {
+            self.multipart = None;
+            return Ok(());
+        };
+        // The answer may have been lost although the store did it, or was still at it, and the client that asked again
+        // was told that there is no such upload. An object of this size is ours: nobody else uses the name, and an
+        // upload is completed with all its parts or not at all.
+        let error = self.place.error(&error);
+        for attempt in 1..=LOOKS {
+            let found = self.place.store().head(&Path::from(self.name.as_str())).await;
+            if found.is_ok_and(|found| found.size == self.sent) {
+                tracing::info!(object = %self.name, %error, "an upload was completed although its answer was lost");
+                self.multipart = None;
+                return Ok(());
             }
+            tokio::time::sleep(backoff(attempt)).await;
         }
-        self.multipart = None;
-        Ok(())
+        Err(error)
     }
 
     /// Gives the object up and takes back what was sent. Its own failure is only logged: the caller has a better
@@ -159,10 +166,10 @@ mod tests {
                 if kind == Kind::Begin && matches!(fault, Fault::CutAfter | Fault::HangAfter) {
                     continue;
                 }
-                let place = place(&server, &proxy, "1s");
+                let place = place(&server, &proxy, "2s");
                 proxy.once(kind, "", 1, fault);
-                let size = write(&place, 2 * PART + 17).await.finish().await.unwrap();
-                assert_eq!(size, 2 * PART as u64 + 17);
+                let size = write(&place, PART + 17).await.finish().await.unwrap();
+                assert_eq!(size, PART as u64 + 17);
                 assert!(proxy.wait_met(1, Duration::ZERO), "{kind:?} {fault:?}");
                 let stored = std::fs::read(server.bucket().join("t/f")).unwrap();
                 assert!(stored.len() as u64 == size && stored.iter().enumerate().all(|(n, b)| *b == (n % 251) as u8));

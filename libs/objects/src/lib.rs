@@ -19,7 +19,7 @@ pub use decompress::decompress;
 pub use error::StoreError;
 pub use input::{FRAME_BYTES, Input, absolute};
 pub use place::Place;
-pub use probe::{Abilities, Writers};
+pub use probe::{Abilities, PROBE_PREFIX, Writers};
 pub use retry::backoff;
 pub use sniff::{Compression, Content, InputInfo};
 pub use staging::{Staging, checksum};

@@ -7,6 +7,10 @@ use crate::place::answer;
 use crate::retry::{TRIES, backoff};
 use crate::{Place, StoreError};
 
+/// What the names of the objects begin with, in the state folder of an output, by which many writers find out what
+/// its store can do.
+pub const PROBE_PREFIX: &str = "probe-";
+
 /// Who may commit to the tables of a place at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
@@ -31,14 +35,19 @@ enum Creation {
 }
 
 impl Place {
-    /// Finds out what the store can do, by creating an object of a new name twice, reading it, and deleting it: a
+    /// Finds out what the store can do, by creating an object twice, reading it, and deleting it: a
     /// wrong endpoint or key, a missing bucket and a right that is lacking are told here, before there is work.
     ///
     /// # Errors
     /// A store that overwrites what it was asked to create is refused if there are many writers: they would overwrite
     /// each other's commits. One writer is warned.
     pub async fn probe(&self, writers: Writers) -> Result<Abilities, StoreError> {
-        let name = format!("_forebay/probe-{}", Uuid::new_v4().simple());
+        // One writer always uses the same name, so that a kill in between leaves nothing that the next time does not
+        // delete. Many must not meet; what they leave is the janitor's.
+        let name = match writers {
+            Writers::One => "_forebay/probe".to_owned(),
+            Writers::Many => format!("_forebay/{PROBE_PREFIX}{}", Uuid::new_v4().simple()),
+        };
         let probed = answer(&self.display(), self.create_twice(&name)).await?;
         // Also after an error: the object may be there all the same. The first error is the one to show.
         let removed = answer(&self.display(), self.remove(&name)).await?;

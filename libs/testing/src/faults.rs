@@ -187,20 +187,24 @@ impl Shared {
         client.set_nodelay(true)?;
         let mut reader = BufReader::new(client.try_clone()?);
         let Some(request) = Request::read(&mut reader)? else { return Ok(()) };
-        match self.decide(&request) {
+        let fault = self.decide(&request);
+        // What happens afterwards has been met when the server has done it.
+        if matches!(fault, Some(Fault::CutAfter | Fault::HangAfter)) {
+            self.forward(&request, &mut io::sink())?;
+        }
+        if let Some(fault) = fault {
+            self.plan.lock().unwrap().met.push((request.kind(), request.target.clone(), fault));
+            self.met.notify_all();
+        }
+        match fault {
             None => self.forward(&request, &mut &client)?,
             Some(Fault::Answer(status, code)) => answer(&mut &client, &request, status, code)?,
-            Some(Fault::CutBefore) => {}
-            Some(Fault::CutAfter) => self.forward(&request, &mut io::sink())?,
+            Some(Fault::CutBefore | Fault::CutAfter) => {}
             Some(Fault::Slow(time)) => {
                 std::thread::sleep(time);
                 self.forward(&request, &mut &client)?;
             }
-            Some(Fault::Hang) => self.hang(&client)?,
-            Some(Fault::HangAfter) => {
-                self.forward(&request, &mut io::sink())?;
-                self.hang(&client)?;
-            }
+            Some(Fault::Hang | Fault::HangAfter) => self.hang(&client)?,
         }
         client.shutdown(Shutdown::Both)
     }
@@ -229,10 +233,6 @@ impl Shared {
             let chance = mix(random.seed ^ mix(number));
             fault = (chance % 100 < random.percent)
                 .then(|| random.faults[(chance / 100 % random.faults.len() as u64) as usize]);
-        }
-        if let Some(fault) = fault {
-            plan.met.push((kind, request.target.clone(), fault));
-            self.met.notify_all();
         }
         fault
     }

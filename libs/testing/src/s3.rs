@@ -7,10 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -19,9 +21,10 @@ use hyper_util::server::conn::auto::Builder;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::dto::*;
-use s3s::service::S3ServiceBuilder;
+use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Request, S3Response, S3Result};
 use s3s_fs::FileSystem;
+use tokio::sync::oneshot;
 
 /// The bucket that there is.
 pub const BUCKET: &str = "bucket";
@@ -34,7 +37,9 @@ pub struct S3Server {
     folder: tempfile::TempDir,
     endpoint: String,
     state: Arc<State>,
-    _runtime: tokio::runtime::Runtime,
+    /// The server ends when this is gone.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,20 +62,12 @@ impl S3Server {
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
         builder.set_access(Recorder(Arc::clone(&state)));
         let service = builder.build();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        runtime.spawn(async move {
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let service = service.clone();
-                tokio::spawn(async move {
-                    // A client that hangs up is no error of the server's.
-                    drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await);
-                });
-            }
-        });
-        Self { folder, endpoint, state, _runtime: runtime }
+        let (stop, stopped) = oneshot::channel();
+        // On a thread of its own, so that tests with and without a runtime can start and drop it.
+        let thread = std::thread::spawn(move || serve(listener, service, stopped));
+        Self { folder, endpoint, state, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Where it listens, as a URL.
@@ -132,6 +129,37 @@ impl S3Server {
     }
 }
 
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn serve(listener: TcpListener, service: S3Service, stopped: oneshot::Receiver<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let accept = async move {
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let service = service.clone();
+            tokio::spawn(async move {
+                // A client that hangs up is no error of the server's.
+                drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await);
+            });
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            _ = accept => {}
+            _ = stopped => {}
+        }
+    });
+}
+
 /// Every file below a folder; none if it is not there.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -174,6 +202,10 @@ impl S3 for Store {
         if self.state.overwrites.load(Ordering::Relaxed) {
             request.input.if_none_match = None;
         }
+        // `s3s-fs` would make it.
+        if request.input.bucket != BUCKET {
+            return Err(s3s::s3_error!(NoSuchBucket));
+        }
         if request.input.if_none_match.is_none() {
             return self.files.put_object(request).await;
         }
@@ -197,6 +229,9 @@ impl S3 for Store {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> Answer<CompleteMultipartUploadOutput> {
         let upload = (request.input.key.clone(), request.input.upload_id.clone());
+        if !self.state.uploads.lock().unwrap().contains_key(&upload) {
+            return Err(s3s::s3_error!(NoSuchUpload));
+        }
         let answer = self.files.complete_multipart_upload(request).await?;
         self.state.uploads.lock().unwrap().remove(&upload);
         Ok(answer)

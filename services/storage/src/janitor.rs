@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use forebay_api::ServiceError;
 use forebay_catalog::Catalog;
 use forebay_lake::{DeltaLog, STATE_FOLDER, table_place};
-use forebay_objects::Place;
+use forebay_objects::{PROBE_PREFIX, Place};
 use forebay_types::{GroupId, REJECTS_TABLE};
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
@@ -115,6 +115,7 @@ impl Janitor {
 
     async fn sweep_tables(&self, output: &Place) -> Result<Swept, Failure> {
         let mut swept = Swept::default();
+        self.delete_probes(&output.child(STATE_FOLDER)?).await?;
         let mut tables = output.folders().await?;
         tables.retain(|folder| folder != STATE_FOLDER);
         tables.push(REJECTS_TABLE.to_owned());
@@ -124,6 +125,17 @@ impl Janitor {
             swept.files += self.delete_orphans(&place).await?;
         }
         Ok(swept)
+    }
+
+    /// Deletes what was left of looking what a store can do.
+    async fn delete_probes(&self, state: &Place) -> Result<(), Failure> {
+        let mut probes = state.objects(PROBE_PREFIX);
+        while let Some(probe) = probes.try_next().await? {
+            if self.is_old(probe.written) {
+                state.remove(&probe.object).await?;
+            }
+        }
+        Ok(())
     }
 
     fn is_old(&self, since: SystemTime) -> bool {

@@ -72,10 +72,15 @@ async fn sweeps(output: Place, folder: &Path) {
     let rejects = table_place(&output, REJECTS_TABLE).unwrap();
     leave(&rejects, &dead[1]).await;
 
+    let state = output.child(STATE_FOLDER).unwrap();
+    state.store().put(&"probe-1".into(), "x".into()).await.unwrap();
     assert_eq!(janitor.sweep(&output).await.unwrap(), Swept::default(), "nothing is old");
+    assert!(folder.join("_forebay/probe-1").exists());
     janitor.age = Duration::ZERO;
     assert_eq!(janitor.sweep(&output).await.unwrap(), Swept { unfinished: 4, files: 3 });
     assert_eq!(janitor.sweep(&output).await.unwrap(), Swept::default());
+
+    assert!(!folder.join("_forebay/probe-1").exists());
 
     let (whole, mut unfinished) = left(&table, &folder.join("t"), &all).await;
     assert_eq!(whole, kept);
