@@ -1,6 +1,6 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -10,6 +10,20 @@ use tracing::Span;
 
 use super::activity::Activity;
 use super::record::Record;
+
+/// Wakes whoever waits for the client's next bytes, and notes that the client has sent them: a service that is busy
+/// elsewhere may not look for long.
+struct Sent {
+    activity: Arc<Activity>,
+    waker: Waker,
+}
+
+impl Wake for Sent {
+    fn wake(self: Arc<Self>) {
+        self.activity.client_sent();
+        self.waker.wake_by_ref();
+    }
+}
 
 /// A request as it is read by a service.
 pub(super) struct Received<B> {
@@ -46,16 +60,12 @@ where
             return Poll::Ready(Some(Err(Status::cancelled("the server ended the call").into())));
         }
         self.activity.inbound.register(context.waker());
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Pending => {
-                self.activity.wait_for_client();
-                Poll::Pending
-            }
-            Poll::Ready(frame) => {
-                self.activity.client_sent();
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-            }
-        }
+        let sent = Waker::from(Arc::new(Sent { activity: Arc::clone(&self.activity), waker: context.waker().clone() }));
+        // Before the poll, so that bytes that come meanwhile clear it.
+        self.activity.wait_for_client();
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(&sent)));
+        self.activity.client_sent();
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -131,7 +141,7 @@ impl Body for Answered {
             this.is_over = true;
             return Poll::Ready(None);
         };
-        let frame = std::task::ready!(Pin::new(&mut answer.body).poll_frame(context));
+        let frame = ready!(Pin::new(&mut answer.body).poll_frame(context));
         match &frame {
             Some(Ok(frame)) if frame.is_data() => this.activity.answer_sent(),
             Some(Ok(frame)) => {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_api::{Caller, ErrorKind, Gateway as _, ServiceError, TenantLimits};
+use bytes::Bytes;
+use forebay_api::{
+    Caller, ErrorKind, Gateway as _, RecipeSource, ServiceError, SubmitEvent, SubmitRequest, TenantLimits,
+};
 use forebay_proto::gateway::v1 as wire;
 use forebay_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
 use forebay_rpc::client::GatewayClient;
@@ -13,7 +16,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::gateway::TestGateway;
+use crate::gateway::{BRIEFLY, CHUNK, TestGateway, request};
 use crate::support::{Running, error_of, within_a_minute};
 
 const SHORT: Duration = Duration::from_millis(400);
@@ -193,6 +196,20 @@ async fn a_client_that_does_not_send_loses_its_call() {
     while began.elapsed() < SHORT * 3 {
         rejects.next().await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_client_is_not_idle_while_the_service_does_not_look() {
+    let (_, running, _) = start(ServerLimits { idle_stream: SHORT, ..limits() }).await;
+    let recipe = RecipeSource::Shipped("busy".to_owned());
+    let late = stream::once(async {
+        tokio::time::sleep(BRIEFLY * 2).await;
+        Ok(Bytes::from(vec![0; CHUNK]))
+    });
+    let gateway = GatewayClient::new(running.channel());
+    let events = gateway.submit(&Caller::local(), SubmitRequest { recipe, ..request() }, late.boxed()).await.unwrap();
+    let events: Vec<_> = within(events.try_collect()).await.unwrap();
+    assert!(matches!(events.last(), Some(SubmitEvent::Complete { chunks: 1 })), "{events:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,11 +30,16 @@ pub(crate) struct TestGateway {
 
 pub(crate) const CHUNK: usize = 100_000;
 pub(crate) const ROW: usize = 10_000;
+/// What the recipe `busy` does without looking at its frames.
+pub(crate) const BUSY: Duration = Duration::from_millis(1500);
+pub(crate) const BRIEFLY: Duration = Duration::from_millis(100);
 
 struct Submission {
     gateway: TestGateway,
     frames: Option<BoxStream<Result<InputFrame, ServiceError>>>,
     slow: bool,
+    /// How long to be busy elsewhere, after it looked in vain for the first frame.
+    busy: Option<Duration>,
     chunks: u64,
     events: Vec<SubmitEvent>,
 }
@@ -46,6 +52,10 @@ impl Submission {
             };
             if self.slow {
                 self.gateway.proceed.notified().await;
+            }
+            if let Some(busy) = self.busy.take() {
+                assert!(tokio::time::timeout(BRIEFLY, frames.next()).await.is_err(), "there is a frame already");
+                tokio::time::sleep(busy).await;
             }
             match frames.next().await.transpose()? {
                 Some(frame) => {
@@ -135,13 +145,14 @@ impl Gateway for TestGateway {
             return Err(error);
         }
         let slow = request.recipe == RecipeSource::Shipped("slow".to_owned());
+        let busy = (request.recipe == RecipeSource::Shipped("busy".to_owned())).then_some(BUSY);
         let frames = request.inputs.is_empty().then_some(frames);
         let mut events = vec![accepted()];
         if frames.is_none() {
             events.push(SubmitEvent::Complete { chunks: request.inputs.len() as u64 });
         }
         self.requests.lock().unwrap().push(request);
-        let submission = Submission { gateway: self.clone(), frames, slow, chunks: 0, events };
+        let submission = Submission { gateway: self.clone(), frames, slow, busy, chunks: 0, events };
         let events = stream::try_unfold(submission, |mut submission| async move {
             Ok(submission.next().await?.map(|event| (event, submission)))
         });
