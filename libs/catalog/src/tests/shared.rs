@@ -258,4 +258,6 @@ async fn a_database_that_refuses_is_named_with_a_remedy_and_without_the_password
         assert!(!text.contains(PASSWORD) && !text.contains("secret"), "{text}");
         assert_eq!(error.is_transient(), transient, "{text}");
     }
+    let open = format!("{:?}", Catalog::open(&server.database()).await.unwrap());
+    assert!(!open.contains(PASSWORD), "{open}");
 }
