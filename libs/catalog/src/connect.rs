@@ -62,7 +62,8 @@ async fn sqlite(url: &str) -> Result<DatabaseConnection> {
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
         });
-    Ok(Database::connect(options).await?)
+    // Large, and done once: callers should not carry it.
+    Ok(Box::pin(Database::connect(options)).await?)
 }
 
 /// Without sea-orm's own connector, which may trace its options, and with them the password.

@@ -115,10 +115,10 @@ async fn write_some(catalog: &Catalog, job: JobId, owner: &str) -> Result<bool, 
     let mut work: Vec<(ChunkId, u32)> = Vec::new();
     let written = async {
         for item in &waiting {
-            if let ClaimOutcome::Claimed(claim) = catalog.claim(item.chunk, owner, LEASE).await? {
-                if catalog.mark_written(claim.chunk, claim.attempt, group, &written(1)).await? {
-                    work.push((claim.chunk, claim.attempt));
-                }
+            if let ClaimOutcome::Claimed(claim) = catalog.claim(item.chunk, owner, LEASE).await?
+                && catalog.mark_written(claim.chunk, claim.attempt, group, &written(1)).await?
+            {
+                work.push((claim.chunk, claim.attempt));
             }
         }
         Ok(())
