@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay_types::{ChunkId, ChunkState, GroupId, GroupState, JobId, JobState};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany};
 
 use crate::catalog::{Catalog, PAGE, Result, Write, micros, small, unsigned};
 use crate::entity::{chunk, commit_group, job};
@@ -72,8 +72,8 @@ impl Catalog {
             tx.lock_job(JobId(job)).await?;
             let chunks = chunk::Entity::update_many()
                 .col_expr(chunk::Column::LeaseUntil, self.now().add(micros(lease)))
+                .filter(claimed_of(job))
                 .filter(chunk::Column::Owner.eq(owner))
-                .filter(chunk::Column::Job.eq(job))
                 .exec(&*tx)
                 .await?;
             let groups = commit_group::Entity::update_many()
@@ -130,14 +130,16 @@ impl Catalog {
     /// but a lapse: see [`Claim::is_presumed_deadly`].
     pub async fn expire_leases(&self) -> Result<Vec<ChunkId>> {
         let lapsed = || Expr::col(chunk::Column::LeaseUntil).lt(self.now());
+        // Not DISTINCT: SQLite would walk the jobs instead of the leases.
         let jobs: Vec<i64> = chunk::Entity::find()
             .select_only()
             .column(chunk::Column::Job)
-            .distinct()
             .filter(lapsed())
+            .limit(EXPIRY_LIMIT)
             .into_tuple()
             .all(&self.db)
             .await?;
+        let jobs: BTreeSet<i64> = jobs.into_iter().collect();
         let mut expired = Vec::new();
         for job in jobs {
             let tx = self.write().await?;
@@ -145,7 +147,7 @@ impl Catalog {
             let ids: Vec<i64> = chunk::Entity::find()
                 .select_only()
                 .column(chunk::Column::Id)
-                .filter(chunk::Column::Job.eq(job))
+                .filter(claimed_of(job))
                 .filter(lapsed())
                 .order_by_asc(chunk::Column::Id)
                 .limit(EXPIRY_LIMIT)
@@ -240,6 +242,11 @@ async fn must_wait(tx: &Write<'_>, row: &chunk::Model, owner: &str) -> Result<bo
         .one(&**tx)
         .await?;
     Ok(most_deaths_at_work.is_some_and(|deaths| deaths > 0 || row.deaths > 0))
+}
+
+/// Chunks of a job that are claimed. The state is in the index; without it the database may walk all of the job.
+fn claimed_of(job: i64) -> Condition {
+    Condition::all().add(chunk::Column::Job.eq(job)).add(chunk::Column::State.eq(ChunkState::Claimed.as_str()))
 }
 
 /// Chunks that are claimed. A range, because SQLite does not look into the index for what is not null.

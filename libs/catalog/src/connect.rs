@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::sqlx::{Connection, Error};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use sea_orm::sqlx::{ConnectOptions as _, Connection, Error};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxPostgresConnector};
 
 use crate::CatalogError;
 use crate::catalog::Result;
@@ -62,25 +62,29 @@ async fn sqlite(url: &str) -> Result<DatabaseConnection> {
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
         });
-    Ok(Database::connect(options).await?)
+    // Large, and done once: callers should not carry it.
+    Ok(Box::pin(Database::connect(options)).await?)
 }
 
+/// Without sea-orm's own connector, which may trace its options, and with them the password.
 async fn postgres(url: &str) -> Result<DatabaseConnection> {
-    // The parser's own words may repeat parts of the URL, and with them a password.
+    // The parser's own words may repeat parts of the URL.
     let target: PgConnectOptions =
         url.parse().map_err(|_| unreadable("write postgres://USER:PASSWORD@HOST/DATABASE"))?;
+    let target = target.application_name("forebay").options(POSTGRES_LIMITS).disable_statement_logging();
     knock(&target).await?;
-    let mut options = ConnectOptions::new(url);
-    options
+    let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .min_connections(1)
-        .connect_timeout(CONNECT_TIMEOUT)
         .acquire_timeout(CONNECT_TIMEOUT)
         .test_before_acquire(false)
-        .test_before_acquire_if_idle_for(TRUSTED_IDLE)
-        .sqlx_logging(false)
-        .map_sqlx_postgres_opts(|postgres| postgres.application_name("forebay").options(POSTGRES_LIMITS));
-    Ok(Database::connect(options).await?)
+        .before_acquire(|connection, known| {
+            Box::pin(async move { Ok(known.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) })
+        })
+        .connect_with(target.clone())
+        .await
+        .map_err(|error| refused(&target, &error))?;
+    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
 /// Tries one connection, because a pool would wait in silence for a server that refuses us.

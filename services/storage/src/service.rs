@@ -274,7 +274,7 @@ impl Storage {
         let mut logs = job.closing.lock().await;
         let Some(mut group) = job.open.lock().await.take() else { return Ok(()) };
         let committed = match group.finish().await {
-            Ok(files) => self.commit(group.id, &files, &group.chunks().to_vec()).await,
+            Ok(files) => self.commit(group.id, &files, group.chunks()).await,
             Err(failure) => Err(failure),
         };
         match committed {

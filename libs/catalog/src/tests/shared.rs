@@ -115,10 +115,10 @@ async fn write_some(catalog: &Catalog, job: JobId, owner: &str) -> Result<bool, 
     let mut work: Vec<(ChunkId, u32)> = Vec::new();
     let written = async {
         for item in &waiting {
-            if let ClaimOutcome::Claimed(claim) = catalog.claim(item.chunk, owner, LEASE).await? {
-                if catalog.mark_written(claim.chunk, claim.attempt, group, &written(1)).await? {
-                    work.push((claim.chunk, claim.attempt));
-                }
+            if let ClaimOutcome::Claimed(claim) = catalog.claim(item.chunk, owner, LEASE).await?
+                && catalog.mark_written(claim.chunk, claim.attempt, group, &written(1)).await?
+            {
+                work.push((claim.chunk, claim.attempt));
             }
         }
         Ok(())
@@ -258,4 +258,6 @@ async fn a_database_that_refuses_is_named_with_a_remedy_and_without_the_password
         assert!(!text.contains(PASSWORD) && !text.contains("secret"), "{text}");
         assert_eq!(error.is_transient(), transient, "{text}");
     }
+    let open = format!("{:?}", Catalog::open(&server.database()).await.unwrap());
+    assert!(!open.contains(PASSWORD), "{open}");
 }

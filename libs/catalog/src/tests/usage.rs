@@ -67,19 +67,34 @@ async fn fifty_thousand_waiting_chunks_slow_nobody(db: Db) {
         last = catalog.add_chunks(job, &chunks, cursor(first + 500, first == 49_500)).await.unwrap();
     }
     claim(&catalog, last[0].chunk).await;
-    let mut slowest = Duration::ZERO;
-    for _ in 0..20 {
-        let start = Instant::now();
+    let mut times = [const { Vec::new() }; 6];
+    for _ in 0..21 {
+        let mut clock = Instant::now();
+        let mut question = times.iter_mut();
+        let mut answered = || {
+            question.next().unwrap().push(clock.elapsed());
+            clock = Instant::now();
+        };
         assert_eq!(catalog.queue_depth().await.unwrap(), QueueDepth { waiting: 49_999, at_work: 1, written: 0 });
+        answered();
         assert_eq!(catalog.backlog(job).await.unwrap(), 50_000);
+        answered();
         assert_eq!(catalog.dispatchable(100).await.unwrap().len(), 100);
+        answered();
         assert!(catalog.expire_leases().await.unwrap().is_empty());
+        answered();
         assert_eq!(catalog.undispatch_stale(LEASE).await.unwrap(), 0);
+        answered();
         assert_eq!(catalog.renew(ME, LEASE).await.unwrap(), 1);
-        slowest = slowest.max(start.elapsed() / 6);
+        answered();
     }
-    eprintln!("{db:?}: with 50,000 chunks waiting, a question takes at most {slowest:?} on average of six");
-    assert!(slowest < Duration::from_millis(50), "{slowest:?}");
+    // The median, because the machine has other things to do.
+    let medians = times.map(|mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    eprintln!("{db:?}: with 50,000 chunks waiting: depth, backlog, outbox, expire, stale, renew take {medians:?}");
+    assert!(medians.iter().max() < Some(&Duration::from_millis(20)), "{medians:?}");
 }
 
 on_both!(

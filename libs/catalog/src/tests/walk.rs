@@ -215,7 +215,7 @@ async fn each_record_is_committed_exactly_once_whatever_happens(db: Db) {
     };
     for seed in 1..=seeds {
         // A failure names its seed.
-        let run = std::panic::AssertUnwindSafe(walk(db, seed));
+        let run = std::panic::AssertUnwindSafe(Box::pin(walk(db, seed)));
         let result = tokio::task::LocalSet::new().run_until(async { tokio::task::spawn_local(run.0).await }).await;
         assert!(result.is_ok(), "seed {seed}");
     }
