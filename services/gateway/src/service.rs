@@ -8,7 +8,8 @@ use arrow_array::types::Int64Type;
 use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_api::{
-    Accepted, BoxStream, Caller, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest, TableRows,
+    Accepted, BoxStream, Caller, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent, SubmitRequest,
+    TableRows,
 };
 use forebay_budget::{Budget, Pool};
 use forebay_catalog::{Catalog, Job, JobProgressRow};
@@ -176,12 +177,21 @@ impl forebay_api::Gateway for Gateway {
         self.progress_of(job).await.map_err(ServiceError::from)
     }
 
-    async fn list_jobs(&self, _caller: &Caller, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
+    async fn list_jobs(
+        &self,
+        _caller: &Caller,
+        limit: u32,
+        before: Option<i64>,
+    ) -> Result<Vec<JobSummary>, ServiceError> {
         let jobs = self.catalog.list_jobs(limit, before).await.map_err(Failure::from)?;
         Ok(jobs.into_iter().map(summary).collect())
     }
 
-    async fn watch_job(&self, _caller: &Caller, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+    async fn watch_job(
+        &self,
+        _caller: &Caller,
+        job: &str,
+    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
         let id = self.catalog.job_by_key(job).await.map_err(Failure::from)?.id;
         let (catalog, changed) = (Arc::clone(&self.catalog), Arc::clone(&self.changed));
         let state = (catalog, changed, id, None::<JobProgress>);
@@ -195,7 +205,11 @@ impl forebay_api::Gateway for Gateway {
         Ok(())
     }
 
-    async fn rejects(&self, _caller: &Caller, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+    async fn rejects(
+        &self,
+        _caller: &Caller,
+        job: &str,
+    ) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
         let row = self.catalog.job_by_key(job).await.map_err(Failure::from)?;
         list_rejects(&row).await
     }

@@ -102,7 +102,11 @@ struct Ended {
 /// Submits the job and waits for its end, or for a signal.
 async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> anyhow::Result<Ended> {
     let max_rejects = request.max_rejects;
-    let mut events = embedded.gateway.submit(&Caller::local(), request, futures::stream::empty().boxed()).await.map_err(service_error)?;
+    let mut events = embedded
+        .gateway
+        .submit(&Caller::local(), request, futures::stream::empty().boxed())
+        .await
+        .map_err(service_error)?;
     let accepted = match events.next().await {
         Some(Ok(SubmitEvent::Accepted(accepted))) => accepted,
         Some(Err(error)) => return Err(service_error(error)),
