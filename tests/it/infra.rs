@@ -81,9 +81,14 @@ fn kubernetes_names_what_exists() {
             .map(|port| (port["name"].as_str().unwrap(), port["containerPort"].as_u64().unwrap()))
             .collect();
         let listen = arguments[arguments.iter().position(|a| *a == "--listen").unwrap() + 1];
-        assert!(ports.iter().any(|(port, number)| *port == "grpc" && listen.ends_with(&format!(":{number}"))), "{name}");
+        assert!(
+            ports.iter().any(|(port, number)| *port == "grpc" && listen.ends_with(&format!(":{number}"))),
+            "{name}"
+        );
         assert!(ports.contains(&("metrics", 9401)), "{name}");
-        for (probe, path) in [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+        for (probe, path) in
+            [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
+        {
             assert_eq!(container[probe]["httpGet"]["path"], path, "{name}");
             assert_eq!(container[probe]["httpGet"]["port"], "metrics", "{name}");
         }

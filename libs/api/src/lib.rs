@@ -11,8 +11,8 @@ pub use caller::{Caller, TenantLimits};
 pub use enrichment::{EnrichRequest, Enrichment, KeyBatch};
 pub use error::{ErrorKind, ServiceError};
 pub use gateway::{
-    Accepted, Constraint, Gateway, InputFrame, JobProgress, JobSummary, RecipeSource, RejectRow, ResumePoint, StreamedInput,
-    SubmitEvent, SubmitRequest, TableRows,
+    Accepted, Constraint, Gateway, InputFrame, JobProgress, JobSummary, RecipeSource, RejectRow, ResumePoint,
+    StreamedInput, SubmitEvent, SubmitRequest, TableRows,
 };
 pub use storage::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, Storage};
 

@@ -1,10 +1,10 @@
 use forebay_types::{GroupId, GroupState, JobId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
-use crate::{Claim, Recovery};
 use crate::attempts::{at_work, back_to_staged};
 use crate::catalog::{Catalog, Result};
 use crate::entity::{chunk, commit_group};
+use crate::{Claim, Recovery};
 
 impl Catalog {
     /// Cleans up after the process that had the catalog before. Only for a caller that holds the catalog alone, so

@@ -170,7 +170,7 @@ async fn recover(
         transform.settle_death(claim).await?;
     }
     // What was committed but not published becomes visible now.
-    for job in catalog.list_jobs(100, None).await? {
+    for job in catalog.list_jobs(None, 100, None).await? {
         storage.publish(job.id).await?;
     }
     Ok(())

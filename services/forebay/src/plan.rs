@@ -218,11 +218,9 @@ mod tests {
     #[test]
     fn a_service_alone_fits_in_its_own_budget() {
         let alone = Roles { gateway: false, transform: false, storage: false };
-        for roles in [
-            Roles { gateway: true, ..alone },
-            Roles { transform: true, ..alone },
-            Roles { storage: true, ..alone },
-        ] {
+        for roles in
+            [Roles { gateway: true, ..alone }, Roles { transform: true, ..alone }, Roles { storage: true, ..alone }]
+        {
             let request = PlanRequest { roles, submissions: 4, remote: true, bucket: true, ..request(256) };
             let plan = Plan::new(&request).unwrap();
             assert!(plan.holders.iter().map(|holder| holder.bytes).sum::<u64>() <= 256 << 20, "{plan:?}");

@@ -37,8 +37,8 @@ use crate::supervisor::{self, Role};
 use crate::trim;
 use crate::wiring::Wiring;
 
-pub(crate) use settings::Settings;
 use settings::LogForm;
+pub(crate) use settings::Settings;
 
 /// Where `forebay serve all` keeps everything when nothing else is said.
 const DEFAULT_STORE: &str = "forebay-store";
@@ -216,10 +216,8 @@ impl Node {
             self.start_transform(&wiring, Arc::clone(&queue), Arc::clone(&storage), died).await?;
         }
         if roles.gateway {
-            let reach = Reach::Served {
-                store: stores.store.clone(),
-                inputs: settings.inputs.clone().unwrap_or_default().0,
-            };
+            let reach =
+                Reach::Served { store: stores.store.clone(), inputs: settings.inputs.clone().unwrap_or_default().0 };
             let gateway = wiring.gateway(reach, Writers::Many, wiring.plan.in_flight as u64 * 16)?;
             services = services.gateway(Arc::clone(&gateway) as Arc<dyn forebay_api::Gateway>);
             let (dispatcher, stop) = (wiring.dispatcher(queue, storage), self.stop.clone());
@@ -282,7 +280,10 @@ impl Node {
         });
         let (handler, stop, in_flight) = (Arc::clone(&transform), self.intake.clone(), wiring.plan.in_flight);
         self.tasks.spawn(async move {
-            queue.run("transform", in_flight, handler as Arc<dyn WorkHandler>, stop).await.map_err(|error| anyhow!(error))
+            queue
+                .run("transform", in_flight, handler as Arc<dyn WorkHandler>, stop)
+                .await
+                .map_err(|error| anyhow!(error))
         });
         self.transform = Some(transform);
         Ok(())
@@ -306,11 +307,12 @@ impl Stores {
             // Jobs carry their output.
             (None, _) => String::new(),
         };
-        let place = if store.is_empty() { None } else { Some(Place::open(&store).map_err(|error| Usage(error.to_string()))?) };
+        let place =
+            if store.is_empty() { None } else { Some(Place::open(&store).map_err(|error| Usage(error.to_string()))?) };
         let local = match (&place, service) {
-            (Some(place), Service::All) => Some(
-                place.directory().map_or_else(|| PathBuf::from(DEFAULT_STORE), PathBuf::from).join(STATE_FOLDER),
-            ),
+            (Some(place), Service::All) => {
+                Some(place.directory().map_or_else(|| PathBuf::from(DEFAULT_STORE), PathBuf::from).join(STATE_FOLDER))
+            }
             _ => None,
         };
         let file = |name: &str| -> anyhow::Result<Option<String>> {
@@ -338,8 +340,7 @@ impl Stores {
 }
 
 fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Plan> {
-    let tuning =
-        Tuning { workers: settings.workers, max_in_flight: settings.max_in_flight, ..Tuning::default() };
+    let tuning = Tuning { workers: settings.workers, max_in_flight: settings.max_in_flight, ..Tuning::default() };
     let request = PlanRequest {
         roles,
         submissions: settings.submissions.unwrap_or(4).max(1),

@@ -126,7 +126,8 @@ impl Gateway {
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, Failure> {
         let request = self.config.reach.check(request)?;
         let sent = request.inputs.is_empty();
-        let job::Opened { opened, prepared, output } = job::open(&self.catalog, self.config.writers, caller, &request).await?;
+        let job::Opened { opened, prepared, output } =
+            job::open(&self.catalog, self.config.writers, caller, &request).await?;
         let job = opened.job;
         let ended = (job.state != JobState::Running).then_some(job.state);
         let inputs = if sent { self.catalog.inputs(job.id).await? } else { Vec::new() };
@@ -278,12 +279,21 @@ impl forebay_api::Gateway for Gateway {
         watch.progress().await.map_err(ServiceError::from)
     }
 
-    async fn list_jobs(&self, caller: &Caller, limit: u32, before: Option<i64>) -> Result<Vec<JobSummary>, ServiceError> {
+    async fn list_jobs(
+        &self,
+        caller: &Caller,
+        limit: u32,
+        before: Option<i64>,
+    ) -> Result<Vec<JobSummary>, ServiceError> {
         let jobs = self.catalog.list_jobs(Some(caller.tenant()), limit, before).await.map_err(Failure::from)?;
         Ok(jobs.into_iter().map(summary).collect())
     }
 
-    async fn watch_job(&self, caller: &Caller, job: &str) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
+    async fn watch_job(
+        &self,
+        caller: &Caller,
+        job: &str,
+    ) -> Result<BoxStream<Result<JobProgress, ServiceError>>, ServiceError> {
         let id = self.catalog.job_by_key(caller.tenant(), job).await.map_err(Failure::from)?.id;
         Ok(futures::stream::try_unfold((self.watch(id), None), next_progress).boxed())
     }
@@ -295,7 +305,11 @@ impl forebay_api::Gateway for Gateway {
         Ok(())
     }
 
-    async fn rejects(&self, caller: &Caller, job: &str) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
+    async fn rejects(
+        &self,
+        caller: &Caller,
+        job: &str,
+    ) -> Result<BoxStream<Result<RejectRow, ServiceError>>, ServiceError> {
         let row = self.catalog.job_by_key(caller.tenant(), job).await.map_err(Failure::from)?;
         list_rejects(&row).await
     }

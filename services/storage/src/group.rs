@@ -59,7 +59,15 @@ struct OpenTable {
 impl Group {
     pub(crate) fn new(id: GroupId, context: GroupContext) -> Self {
         let now = Instant::now();
-        Self { id, opened: now, added: now, chunks: Vec::new(), tables: BTreeMap::new(), tasks: JoinSet::new(), context }
+        Self {
+            id,
+            opened: now,
+            added: now,
+            chunks: Vec::new(),
+            tables: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            context,
+        }
     }
 
     /// Size of the largest file.

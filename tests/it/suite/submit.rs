@@ -47,7 +47,12 @@ fn the_same_submission_again_writes_nothing_and_other_input_is_refused() {
     assert!(refused.stderr.contains("one"), "{}", refused.stderr);
     // What is not below the store, and what only the gateway's machine has, is refused.
     for output in ["/tmp/x", "s3://other/x", "../x", "a/../../x", "_forebay"] {
-        suite.client(&["submit", "clinical", &input, "--output", output]).output().map(|out| suite.finish(out, "no")).unwrap().expect(2);
+        suite
+            .client(&["submit", "clinical", &input, "--output", output])
+            .output()
+            .map(|out| suite.finish(out, "no"))
+            .unwrap()
+            .expect(2);
     }
 }
 

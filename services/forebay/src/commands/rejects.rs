@@ -9,8 +9,8 @@ use futures::StreamExt;
 use serde_json::json;
 
 use crate::cli::RejectsArgs;
-use crate::commands::service_error;
 use crate::commands::run::runtime;
+use crate::commands::service_error;
 
 /// Rows of a table that a person looks at.
 const SHOWN: usize = 50;

@@ -115,7 +115,11 @@ struct Ended {
 /// Submits the job and waits for its end, or for a signal.
 async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> anyhow::Result<Ended> {
     let max_rejects = request.max_rejects;
-    let mut events = embedded.gateway.submit(&Caller::local(), request, futures::stream::empty().boxed()).await.map_err(service_error)?;
+    let mut events = embedded
+        .gateway
+        .submit(&Caller::local(), request, futures::stream::empty().boxed())
+        .await
+        .map_err(service_error)?;
     let accepted = match events.next().await {
         Some(Ok(SubmitEvent::Accepted(accepted))) => accepted,
         Some(Err(error)) => return Err(service_error(error)),
@@ -147,7 +151,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
                     let update = update.map_err(service_error)?;
                     let rejected: u64 = update.rejects.values().sum();
                     if let Some(most) = max_rejects.filter(|most| rejected > *most) {
-                        let id = embedded.catalog.job_by_key(&key).await?.id;
+                        let id = embedded.catalog.job_by_key(Caller::LOCAL, &key).await?.id;
                         let message = format!("{rejected} records were rejected, more than --max-rejects {most}");
                         if let Err(error) = embedded.catalog.end_job(id, JobState::Failed, Some(message)).await {
                             // It was done before it could be stopped; its exit status says the rest.

@@ -87,7 +87,14 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
         writers: Writers::One,
     };
     let intake = budget.pool("intake", 0)?;
-    Ok(forebay_gateway::Gateway::new(catalog, budget, intake, config, Arc::new(Notify::new()), CancellationToken::new()))
+    Ok(forebay_gateway::Gateway::new(
+        catalog,
+        budget,
+        intake,
+        config,
+        Arc::new(Notify::new()),
+        CancellationToken::new(),
+    ))
 }
 
 /// Whether the same call may succeed later.

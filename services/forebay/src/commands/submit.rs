@@ -30,7 +30,10 @@ pub(crate) fn run(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
 
 async fn submit(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
     let Some(address) = &args.server.server else {
-        return Err(Usage("name the gateway: --server http://HOST:PORT (without one, forebay run works here)".to_owned()).into());
+        return Err(Usage(
+            "name the gateway: --server http://HOST:PORT (without one, forebay run works here)".to_owned(),
+        )
+        .into());
     };
     let gateway: Arc<dyn Gateway> = Arc::new(args.server.client(address)?);
     let sources = Sources::open(&args.inputs).await?;
@@ -152,7 +155,12 @@ async fn send(
     let frames = {
         let sources = Sources { local: sources.local.clone(), remote: Vec::new() };
         // What to send is known only when the gateway has answered; a gateway that does not answer gets nothing.
-        let frames = async move { Ok(told.await.map_or_else(|_| futures::stream::empty().boxed(), |w| sources.frames(&w))) };
+        let frames = async move {
+            Ok::<_, ServiceError>(match told.await {
+                Ok(wanted) => sources.frames(&wanted),
+                Err(_) => futures::stream::empty().boxed(),
+            })
+        };
         futures::stream::once(frames).try_flatten().boxed()
     };
     let mut events = gateway.submit(&Caller::local(), request, frames).await.map_err(|error| (None, error))?;

@@ -102,7 +102,7 @@ settings! {
     /// Bytes that a tenant may have in staging (default: no limit)
     tenant_staged: ByteSize, "FOREBAY_TENANT_STAGED";
     /// Jobs that a tenant may have running (default: no limit)
-    tenant_jobs: u64, "FOREBAY_TENANT_JOBS";
+    tenant_jobs: u32, "FOREBAY_TENANT_JOBS";
     /// Where traces go: an OTLP endpoint such as http://collector:4317 (default: nowhere)
     otlp_endpoint: String, "FOREBAY_OTLP_ENDPOINT";
     /// Form of the log: text or json (default: text)
@@ -164,7 +164,9 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        forebay_recipe::duration(text).map(Self).ok_or_else(|| format!("'{text}' is no duration: write 250ms, 30s, 5m or 1h"))
+        forebay_recipe::duration(text)
+            .map(Self)
+            .ok_or_else(|| format!("'{text}' is no duration: write 250ms, 30s, 5m or 1h"))
     }
 }
 
