@@ -220,10 +220,12 @@ impl Suite {
         self.services[index].child = self.spawn(kind, address, metrics, &log);
     }
 
-    pub(crate) fn wait_ready(&self) {
+    pub(crate) fn wait_ready(&mut self) {
         let since = Instant::now();
-        for service in &self.services {
+        for service in &mut self.services {
             while !service.is_ready() {
+                let ended = service.child.try_wait().unwrap();
+                assert!(ended.is_none(), "{} ended: {}", service.kind, service.log());
                 assert!(since.elapsed() < SOON, "{} is not ready: {}", service.kind, service.log());
                 std::thread::sleep(Duration::from_millis(20));
             }

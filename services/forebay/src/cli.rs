@@ -326,6 +326,19 @@ fn settings_help() -> String {
     text
 }
 
+/// What goes wrong in passing, for a person at a terminal.
+pub(crate) fn log_to_standard_error() {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| {
+                tracing_subscriber::EnvFilter::new("warn,deltalake_core=error,buoyant_kernel=error")
+            }),
+        )
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}
+
 /// Reads the command line, does what it says, and gives the exit status.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -336,15 +349,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| {
-                tracing_subscriber::EnvFilter::new("warn,deltalake_core=error,buoyant_kernel=error")
-            }),
-        )
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    // A service has a log of its own kind.
+    if !matches!(cli.command, Command::Serve(_)) {
+        log_to_standard_error();
+    }
     let result = match cli.command {
         Command::Run(args) => commands::run::start(args),
         Command::Serve(args) => serve::start(args),

@@ -151,7 +151,8 @@ impl Plan {
             });
         }
         let planned: u64 = holders.iter().map(|holder| holder.bytes).sum();
-        let least = if request.roles.storage { request.tables * row_group_bytes } else { 0 };
+        // Rows of more tables than these go to disk earlier.
+        let least = if request.roles.storage { request.tables.min(4) * row_group_bytes } else { 0 };
         if planned + least > memory {
             return Err(format!(
                 "the budget of {} is too small by {}: {} are needed at least (forebay plan shows the sum); give more, or \

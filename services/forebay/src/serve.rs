@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{ServeArgs, Service};
+use crate::cli::{ServeArgs, Service, log_to_standard_error};
 use crate::commands::{Usage, default_memory, service_error};
 use crate::plan::{Plan, PlanRequest, Roles};
 use crate::supervisor::{self, Role};
@@ -65,7 +65,10 @@ pub(crate) fn start(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // Only what works on chunks can die of one.
     if matches!(args.service, Service::All | Service::Transform) {
         match supervisor::role()? {
-            Role::Supervisor => return supervisor::supervise(true),
+            Role::Supervisor => {
+                log_to_standard_error();
+                return supervisor::supervise(true);
+            }
             Role::Worker { died } => return run(args.service, settings, died),
         }
     }
@@ -73,6 +76,9 @@ pub(crate) fn start(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn run(service: Service, settings: Settings, died: Option<String>) -> anyhow::Result<ExitCode> {
+    // Two of them are in the tree; a connection to Redis takes what the process has chosen.
+    let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
+    provider.install_default().map_err(|_| anyhow!("another TLS provider was chosen before"))?;
     let runtime = crate::commands::run::runtime()?;
     let result = runtime.block_on(serve(service, settings, died));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -349,7 +355,7 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         tuning,
         record_limit: RECORD_LIMIT,
-        tables: settings.tables.unwrap_or(16),
+        tables: settings.tables.unwrap_or(6),
         steps: true,
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),

@@ -59,7 +59,7 @@ settings! {
     max_in_flight: usize, "FOREBAY_MAX_IN_FLIGHT";
     /// Submissions that are read at the same time; more wait (default: 4)
     submissions: u64, "FOREBAY_SUBMISSIONS";
-    /// Open files at once that the budget is planned for (default: 16)
+    /// Open files at once that the budget is planned for (default: 6)
     tables: u64, "FOREBAY_TABLES";
     /// Prefixes, separated by commas, of inputs that clients may have the gateway read itself (default: none)
     inputs: List, "FOREBAY_INPUTS";
