@@ -96,7 +96,7 @@ fn usage_errors_name_the_place_and_the_remedy() {
         (vec!["run", "clinical", &input, "--memory", "lots"], "256MiB"),
         (vec!["run", "clinical", &input, "--output", "gs://x/y"], "s3://"),
         (vec!["plan", "clinical", "--memory", "20MiB"], "too small by"),
-        (vec!["rejects", "nope"], "no job"),
+        (vec!["rejects", "nope"], "no such job"),
     ] {
         let outcome = scratch.forebay(&args);
         outcome.expect(2);

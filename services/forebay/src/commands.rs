@@ -37,6 +37,9 @@ pub(crate) fn complain(message: &str) {
 
 /// Sorts a service's error into usage and failure.
 pub(crate) fn service_error(error: ServiceError) -> anyhow::Error {
+    if error.reason == "JOB_NOT_FOUND" {
+        return Usage(format!("there is no such job: {} (see forebay jobs)", error.message)).into();
+    }
     let conflict = matches!(error.reason.as_ref(), "JOB_CONFLICT" | "SCHEMA_MISMATCH");
     match error.kind {
         ErrorKind::InvalidArgument | ErrorKind::NotFound => Usage(error.message).into(),

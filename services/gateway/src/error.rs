@@ -46,6 +46,18 @@ impl Failure {
         }
     }
 
+    /// What a client is told whose submission was interrupted: that it may submit again.
+    pub(crate) fn interrupted(self) -> ServiceError {
+        match self {
+            Self::Catalog(CatalogError::Conflict(conflict)) => ServiceError::new(
+                ErrorKind::Unreachable,
+                "SUPERSEDED",
+                format!("another submission goes on with this job's input, or the job has ended ({conflict})"),
+            ),
+            failure => failure.into(),
+        }
+    }
+
     pub(crate) fn unusable(message: impl Into<String>) -> Self {
         Self::Unusable(message.into())
     }

@@ -199,7 +199,7 @@ impl Gateway {
                 },
                 Err(failure) if failure.is_interruption() => {
                     tracing::info!(job.id = %id, error = %failure, "the input of a job was interrupted");
-                    Err(failure.into())
+                    Err(failure.interrupted())
                 }
                 Err(failure) => {
                     let error = ServiceError::from(failure);

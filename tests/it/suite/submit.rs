@@ -35,14 +35,14 @@ fn two_clients_at_once_get_what_one_process_gives() {
 fn the_same_submission_again_writes_nothing_and_other_input_is_refused() {
     let suite = Suite::start(SMALL);
     let input = suite.scratch.write("p.ndjson", patients(100));
-    suite.submit("clinical", &input, "a", &["--job", "one"]).expect(0).conserved_elsewhere();
+    suite.submit("clinical", &input, "a", &["--job", "one", "--set", "protect=off"]).expect(0).conserved_elsewhere();
     let before = suite.rows("a", "patients");
-    let again = suite.submit("clinical", &input, "a", &["--job", "one"]);
+    let again = suite.submit("clinical", &input, "a", &["--job", "one", "--set", "protect=off"]);
     again.expect(0);
     assert!(again.stderr.contains("ended before"), "{}", again.stderr);
     assert_eq!(suite.rows("a", "patients"), before);
     let other = suite.scratch.write("q.ndjson", patients(101));
-    let refused = suite.submit("clinical", &other, "a", &["--job", "one"]);
+    let refused = suite.submit("clinical", &other, "a", &["--job", "one", "--set", "protect=off"]);
     refused.expect(2);
     assert!(refused.stderr.contains("one"), "{}", refused.stderr);
     // What is not below the store, and what only the gateway's machine has, is refused.
