@@ -1,4 +1,4 @@
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use forebay_types::JobId;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -7,8 +7,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::{Compression, Place, StoreError, decompress};
 
-/// zstd level of staged chunks: they are read once, soon.
-const LEVEL: i32 = 1;
+/// zstd level of staged chunks: they are read once, soon. A negative one gives up some size for speed.
+const LEVEL: i32 = -3;
 
 /// Checksum of a chunk's raw bytes: XXH3, 128 bits. It finds damage and sources that changed; it is no signature.
 pub fn checksum(bytes: &[u8]) -> u128 {
@@ -31,7 +31,7 @@ impl Staging {
     /// repeating a write whose answer was lost overwrites the copy with itself.
     pub async fn put(&self, key: &str, raw: Bytes) -> Result<(), StoreError> {
         let place = self.place.display();
-        let compressed = tokio::task::spawn_blocking(move || zstd::encode_all(raw.reader(), LEVEL))
+        let compressed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&raw, LEVEL))
             .await
             .map_err(|error| StoreError::Store { place: place.clone(), message: error.to_string(), transient: false })?
             .map_err(|error| StoreError::from_io(&place, &error))?;

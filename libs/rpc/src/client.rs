@@ -18,7 +18,9 @@ use self::connector::{Connector, Tls};
 pub use self::enrichment::EnrichmentClient;
 pub use self::gateway::GatewayClient;
 pub use self::storage::StorageClient;
-use crate::limits::{CONNECT_TIMEOUT, CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW};
+use crate::limits::{
+    CONNECT_TIMEOUT, CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW, WIRE_FRAME,
+};
 pub use crate::security::{ClientSecurity, Secret, TokenSource};
 use crate::security::{RELOAD_INTERVAL, Reloading, client_config, wrong};
 
@@ -57,6 +59,7 @@ pub fn connect(address: &str, security: &ClientSecurity) -> Result<Channel, Serv
     let endpoint = Endpoint::from(plain)
         .origin(uri)
         .connect_timeout(CONNECT_TIMEOUT)
+        .max_frame_size(WIRE_FRAME)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)

@@ -10,13 +10,16 @@ use tikv_jemalloc_ctl::{Access, AsName};
 /// How often resident memory is looked at. A look costs some ten microseconds.
 const TICK: Duration = Duration::from_millis(4);
 
+/// Resident memory from which on pages go back at once, in percent of the budget: a little above what a job that has
+/// reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
+const THRESHOLD: u64 = 65;
+
 /// Pages that wait this long go back anyway, in milliseconds; as in `.cargo/config.toml`.
 const DECAY: isize = 500;
 
 /// Starts to watch the process, for its life. `budget` is in bytes.
 pub(crate) fn start(budget: u64) {
-    let percent: u64 = std::env::var("TRIM").ok().and_then(|t| t.parse().ok()).unwrap_or(55);
-    let (threshold, step) = (budget / 100 * percent, budget / 20);
+    let (threshold, step) = (budget / 100 * THRESHOLD, budget / 20);
     let watch = move || {
         let mut trigger = threshold;
         loop {

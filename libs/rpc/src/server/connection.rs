@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::door::{Door, Shared};
 use super::options::ServerLimits;
 use super::record::Open;
-use crate::limits::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::limits::{CONNECTION_WINDOW, STREAM_WINDOW, WIRE_FRAME};
 use crate::security::{Reloading, names_of};
 
 /// After an accept that failed, as when there are no more file descriptors.
@@ -114,6 +114,7 @@ impl Connection {
             http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(limits.streams)
+                .max_frame_size(WIRE_FRAME)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .keep_alive_interval(limits.keepalive_interval)
