@@ -18,6 +18,10 @@ run *args:
 test *args:
     tests/run {{args}}
 
+# A long run of faults against separate services: just chaos 200 7
+chaos faults="200" seed="7":
+    FOREBAY_CHAOS_FAULTS={{faults}} FOREBAY_CHAOS_SEED={{seed}} tests/run --test it chaos -- --nocapture
+
 # Checks format and lints
 lint:
     cargo fmt --all --check

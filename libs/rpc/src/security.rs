@@ -23,13 +23,13 @@ pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// then on have the new ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
-    /// The server's certificate and those above it: setting `tls.certificate`.
+    /// The server's certificate and those above it: setting `tls_certificate`.
     pub certificate: PathBuf,
-    /// Its private key: setting `tls.key`.
+    /// Its private key: setting `tls_key`.
     pub key: PathBuf,
-    /// Who signs the certificates of clients: setting `tls.client_ca`.
+    /// Who signs the certificates of clients: setting `tls_client_ca`.
     pub client_ca: Option<PathBuf>,
-    /// Refuse connections without a certificate that `client_ca` signed: setting `tls.require_client_certificate`.
+    /// Refuse connections without a certificate that `client_ca` signed: setting `tls_require_client_certificate`.
     pub require_client_certificate: bool,
 }
 
@@ -39,10 +39,10 @@ pub struct ServerSecurity {
     /// TLS, or plain text.
     pub tls: Option<ServerTls>,
     /// Lines of `tenant: token`; tokens have at least 16 characters. A tenant may have several, so that they can be
-    /// replaced without a gap. Setting `auth.tokens`.
+    /// replaced without a gap. Setting `auth_tokens`.
     pub tokens: Option<PathBuf>,
     /// Lines of `tenant: name`, where the name is a URI or DNS name in a client's certificate (subject alternative
-    /// name). Setting `auth.certificates`.
+    /// name). Setting `auth_certificates`.
     pub certificates: Option<PathBuf>,
     /// Serve on a public address even without TLS and authentication. Setting `insecure`.
     pub insecure: bool,
@@ -61,24 +61,24 @@ impl ServerSecurity {
     pub(crate) fn check(&self, address: SocketAddr) -> Result<(), ServiceError> {
         let has_client_ca = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         if self.certificates.is_some() && !has_client_ca {
-            return Err(wrong("auth.certificates", "needs tls.client_ca, which says whose certificates to believe"));
+            return Err(wrong("auth_certificates", "needs tls_client_ca, which says whose certificates to believe"));
         }
         if self.tls.as_ref().is_some_and(|tls| tls.require_client_certificate) && !has_client_ca {
-            return Err(wrong("tls.require_client_certificate", "needs tls.client_ca"));
+            return Err(wrong("tls_require_client_certificate", "needs tls_client_ca"));
         }
         if has_client_ca && !self.authenticates() {
             return Err(wrong(
-                "tls.client_ca",
-                "needs auth.certificates or auth.tokens, which say who is which tenant",
+                "tls_client_ca",
+                "needs auth_certificates or auth_tokens, which say who is which tenant",
             ));
         }
         if address.ip().is_loopback() || self.insecure || (self.tls.is_some() && self.authenticates()) {
             return Ok(());
         }
         let missing = match (&self.tls, self.authenticates()) {
-            (None, true) => "TLS (tls.certificate, tls.key)",
-            (Some(_), false) => "authentication (auth.tokens or auth.certificates)",
-            (None, _) => "TLS (tls.certificate, tls.key) and authentication (auth.tokens or auth.certificates)",
+            (None, true) => "TLS (tls_certificate, tls_key)",
+            (Some(_), false) => "authentication (auth_tokens or auth_certificates)",
+            (None, _) => "TLS (tls_certificate, tls_key) and authentication (auth_tokens or auth_certificates)",
             (Some(_), true) => "nothing",
         };
         let why = format!("is {address}, which others can reach, without {missing}: set them, or insecure: true");

@@ -148,6 +148,28 @@ fn services_restart_one_after_the_other_under_load_without_a_failed_call() {
     suite.clean("a", &CLINICAL);
 }
 
+#[test]
+fn a_client_in_python_submits_from_the_proto_files_alone() {
+    let suite = Suite::start(SMALL);
+    let input = suite.scratch.write("p.ndjson", patients(4_000));
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/submit.py");
+    let address = suite.server().replace("http://", "");
+    let run = || {
+        let mut command = std::process::Command::new("/usr/bin/python3");
+        command.arg(&script).args([&address, "clinical", &input, "a", "one", "protect=off"]).output().unwrap()
+    };
+    for _ in 0..2 {
+        let output = run();
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{stdout}{stderr} (tests/run installs what it needs)");
+        assert!(stdout.contains("one: JOB_STATE_DONE, 4000 records in"), "{stdout}{stderr}");
+    }
+    suite.scratch.run("clinical", &input, "alone", &["protect=off"]).expect(0);
+    for table in CLINICAL {
+        assert_eq!(suite.rows("a", table), suite.scratch.rows("alone", table), "{table}");
+    }
+}
+
 fn wait_for(condition: impl Fn() -> bool) {
     let since = Instant::now();
     while !condition() {

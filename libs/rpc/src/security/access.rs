@@ -49,7 +49,7 @@ impl Access {
     pub(crate) fn read(security: &ServerSecurity) -> Result<Self, ServiceError> {
         let mut access = Self::default();
         if let Some(path) = &security.tokens {
-            for line in lines("auth.tokens", path)? {
+            for line in lines("auth_tokens", path)? {
                 if line.value.chars().count() < TOKEN_LENGTH {
                     return Err(line.wrong(&format!("the token has fewer than {TOKEN_LENGTH} characters")));
                 }
@@ -61,7 +61,7 @@ impl Access {
             }
         }
         if let Some(path) = &security.certificates {
-            for line in lines("auth.certificates", path)? {
+            for line in lines("auth_certificates", path)? {
                 let tenant: Arc<str> = line.tenant.as_str().into();
                 let other = access.certificates.insert(line.value.clone(), Arc::clone(&tenant));
                 if other.is_some_and(|other| other != tenant) {

@@ -53,12 +53,12 @@ fn what_is_wrong_in_a_file_is_named_without_its_content() {
     ] {
         let tokens = file(text);
         let error = Access::read(&with_tokens(tokens.path())).unwrap_err().to_string();
-        assert!(error.contains(what) && error.contains("auth.tokens"), "{error}");
+        assert!(error.contains(what) && error.contains("auth_tokens"), "{error}");
         assert!(error.contains(tokens.path().to_str().unwrap()), "{error}");
         assert!(!error.to_lowercase().contains("canary"), "{error}");
     }
     let error = Access::read(&with_tokens(Path::new("/nowhere/tokens"))).unwrap_err().to_string();
-    assert!(error.contains("auth.tokens") && error.contains("'/nowhere/tokens' cannot be read"), "{error}");
+    assert!(error.contains("auth_tokens") && error.contains("'/nowhere/tokens' cannot be read"), "{error}");
 }
 
 #[test]
@@ -84,9 +84,9 @@ fn settings_that_need_each_other_say_so() {
     let believed = ServerTls { client_ca: Some("ca.pem".into()), ..tls() };
     let open = ServerSecurity::default();
     for (security, setting) in [
-        (ServerSecurity { certificates: Some("c".into()), ..open.clone() }, "auth.certificates needs"),
-        (ServerSecurity { tls: Some(required), ..open.clone() }, "tls.require_client_certificate needs"),
-        (ServerSecurity { tls: Some(believed), ..open }, "tls.client_ca needs"),
+        (ServerSecurity { certificates: Some("c".into()), ..open.clone() }, "auth_certificates needs"),
+        (ServerSecurity { tls: Some(required), ..open.clone() }, "tls_require_client_certificate needs"),
+        (ServerSecurity { tls: Some(believed), ..open }, "tls_client_ca needs"),
     ] {
         let error = security.check(loopback).unwrap_err().to_string();
         assert!(error.contains(setting), "{error}");

@@ -55,18 +55,18 @@ pub(crate) fn server_config(tls: &ServerTls, for_clients: bool) -> Result<Server
         None => builder.with_no_client_auth(),
         Some(path) => {
             let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots("tls.client_ca", path)?), provider());
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots("tls_client_ca", path)?), provider());
             let verifier =
                 if tls.require_client_certificate { verifier } else { verifier.allow_unauthenticated() }.build();
             let verifier = verifier
-                .map_err(|error| wrong("tls.client_ca", &format!("'{}' is of no use: {error}", path.display())))?;
+                .map_err(|error| wrong("tls_client_ca", &format!("'{}' is of no use: {error}", path.display())))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let (chain, key) = (certificates("tls.certificate", &tls.certificate)?, key("tls.key", &tls.key)?);
+    let (chain, key) = (certificates("tls_certificate", &tls.certificate)?, key("tls_key", &tls.key)?);
     let mut config = builder.with_single_cert(chain, key).map_err(|error| {
         let why = format!("'{}' and '{}' do not fit: {error}", tls.certificate.display(), tls.key.display());
-        wrong("tls.certificate, tls.key:", &why)
+        wrong("tls_certificate, tls_key:", &why)
     })?;
     config.alpn_protocols.push(HTTP_2.to_vec());
     Ok(config)

@@ -205,7 +205,7 @@ async fn a_server_that_others_reach_starts_only_with_tls_and_tokens() {
     serve(ServerSecurity { insecure: true, ..ServerSecurity::default() }).await.unwrap();
     let missing = ServerTls { key: "/nowhere/key.pem".into(), ..tls(&authority.server()) };
     let error = serve(ServerSecurity { tls: Some(missing), ..security.clone() }).await.unwrap_err();
-    assert!(error.message.contains("tls.key '/nowhere/key.pem'"), "{error}");
+    assert!(error.message.contains("tls_key '/nowhere/key.pem'"), "{error}");
     let foreign = ServerTls { key: authority.client("spiffe://other").key, ..tls(&authority.server()) };
     let error = serve(ServerSecurity { tls: Some(foreign), ..security }).await.unwrap_err();
     assert!(error.message.contains("do not fit"), "{error}");
