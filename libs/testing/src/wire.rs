@@ -1,5 +1,7 @@
 //! A TCP connection that can be cut: a proxy between two processes.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, and says why")]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +11,6 @@ use std::time::Duration;
 
 /// Bytes that are passed on at a time.
 const BUFFER: usize = 64 << 10;
-
-/// How often a held connection looks whether it may go on.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// A proxy before a server. It ends when it is dropped.
 #[derive(Debug)]
@@ -24,8 +23,6 @@ pub struct Wire {
 struct State {
     upstream: SocketAddr,
     open: Mutex<Vec<TcpStream>>,
-    down: AtomicBool,
-    held: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -34,13 +31,7 @@ impl Wire {
     pub fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State {
-            upstream,
-            open: Mutex::default(),
-            down: AtomicBool::new(false),
-            held: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-        });
+        let state = Arc::new(State { upstream, open: Mutex::default(), ended: AtomicBool::new(false) });
         let accepting = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -66,19 +57,6 @@ impl Wire {
             stream.shutdown(Shutdown::Both).ok();
         }
     }
-
-    /// While it is down, connections are cut and new ones are refused.
-    pub fn set_down(&self, down: bool) {
-        self.state.down.store(down, Ordering::Relaxed);
-        if down {
-            self.cut();
-        }
-    }
-
-    /// While it is held, nothing goes through, and nobody is told.
-    pub fn set_held(&self, held: bool) {
-        self.state.held.store(held, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Wire {
@@ -91,10 +69,7 @@ impl Drop for Wire {
 }
 
 impl State {
-    fn connect(self: &Arc<Self>, client: TcpStream) {
-        if self.down.load(Ordering::Relaxed) {
-            return;
-        }
+    fn connect(&self, client: TcpStream) {
         let Ok(server) = TcpStream::connect_timeout(&self.upstream, Duration::from_secs(1)) else { return };
         for stream in [&client, &server] {
             stream.set_nodelay(true).ok();
@@ -105,23 +80,19 @@ impl State {
             open.extend([client.try_clone(), server.try_clone()].into_iter().flatten());
         }
         for (from, to) in [(from_client, server), (from_server, client)] {
-            let state = Arc::clone(self);
-            thread::spawn(move || state.pass(from, to));
+            thread::spawn(move || pass(from, to));
         }
     }
+}
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let Ok(length) = from.read(&mut buffer) else { break };
-            while self.held.load(Ordering::Relaxed) && !self.ended.load(Ordering::Relaxed) {
-                thread::sleep(LOOK);
-            }
-            if length == 0 || to.write_all(&buffer[..length]).is_err() {
-                break;
-            }
+/// Passes bytes on until either side ends.
+fn pass(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
         }
-        from.shutdown(Shutdown::Both).ok();
-        to.shutdown(Shutdown::Both).ok();
     }
+    from.shutdown(Shutdown::Both).ok();
+    to.shutdown(Shutdown::Both).ok();
 }

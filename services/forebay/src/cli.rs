@@ -32,7 +32,7 @@ enum Command {
     #[command(after_help = settings_help())]
     Run(RunArgs),
     /// Run one service, or all of them in one process
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Ask a service whether it takes work: exit status 0 if it does
     Ready(ReadyArgs),
     /// Send files to a gateway, as a job; submitted again with the same key, it goes on where it stopped
@@ -355,7 +355,7 @@ pub fn main() -> ExitCode {
     }
     let result = match cli.command {
         Command::Run(args) => commands::run::start(args),
-        Command::Serve(args) => serve::start(args),
+        Command::Serve(args) => serve::start(*args),
         Command::Ready(args) => commands::ready::run(&args),
         Command::Submit(args) => commands::submit::run(&args),
         Command::Watch(args) => commands::watch::run(&args),

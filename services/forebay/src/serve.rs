@@ -99,7 +99,7 @@ async fn serve(service: Service, settings: Settings, died: Option<String>) -> an
         otlp_endpoint: settings.otlp_endpoint.clone(),
     };
     let telemetry = logs.init(name_of(service)).map_err(|error| Usage(error.to_string()))?;
-    let result = Node::start(service, &settings, died).await;
+    let result = Box::pin(Node::start(service, &settings, died)).await;
     let result = match result {
         Ok(node) => node.until_told_to_stop(settings.drain.map_or(DRAIN, |drain| drain.0)).await,
         Err(error) => Err(error),

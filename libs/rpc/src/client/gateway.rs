@@ -126,19 +126,23 @@ impl Gateway for GatewayClient {
 mod tests {
     use super::*;
 
+    fn frame(data: &'static [u8]) -> InputFrame {
+        InputFrame { input: 0, offset: 0, data: Bytes::from_static(data) }
+    }
+
     #[tokio::test]
     async fn a_source_that_pauses_is_attended_and_nothing_of_it_is_lost() {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let late = stream::once(async { Ok(receiver.await.unwrap()) });
-        let frames = stream::iter([Ok(Bytes::from_static(b"first"))]).chain(late).boxed();
+        let frames = stream::iter([Ok(frame(b"first"))]).chain(late).boxed();
         let mut frames = attended(frames, Duration::from_millis(5));
-        assert_eq!(frames.next().await.unwrap().unwrap(), "first");
+        assert_eq!(frames.next().await.unwrap().unwrap().data, "first");
         for _ in 0..3 {
-            assert!(frames.next().await.unwrap().unwrap().is_empty());
+            assert!(frames.next().await.unwrap().unwrap().data.is_empty());
         }
-        sender.send(Bytes::from_static(b"late")).unwrap();
+        sender.send(frame(b"late")).unwrap();
         while let Some(frame) = frames.next().await {
-            assert!(matches!(&*frame.unwrap(), b"" | b"late"));
+            assert!(matches!(&*frame.unwrap().data, b"" | b"late"));
         }
     }
 }

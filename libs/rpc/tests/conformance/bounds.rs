@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_api::{
-    Caller, ErrorKind, Gateway as _, RecipeSource, ServiceError, SubmitEvent, SubmitRequest, TenantLimits,
+    Caller, ErrorKind, Gateway as _, InputFrame, RecipeSource, ServiceError, SubmitEvent, SubmitRequest, TenantLimits,
 };
 use forebay_proto::gateway::v1 as wire;
 use forebay_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
@@ -204,7 +204,7 @@ async fn a_client_is_not_idle_while_the_service_does_not_look() {
     let recipe = RecipeSource::Shipped("busy".to_owned());
     let late = stream::once(async {
         tokio::time::sleep(BRIEFLY * 2).await;
-        Ok(Bytes::from(vec![0; CHUNK]))
+        Ok(InputFrame { input: 1, offset: 0, data: Bytes::from(vec![0; CHUNK]) })
     });
     let gateway = GatewayClient::new(running.channel());
     let events = gateway.submit(&Caller::local(), SubmitRequest { recipe, ..request() }, late.boxed()).await.unwrap();

@@ -49,6 +49,7 @@ impl Storage for NothingWritten {
 async fn catalog_with(chunks: u64) -> Arc<Catalog> {
     let catalog = Box::pin(Catalog::open("sqlite::memory:")).await.unwrap();
     let job = NewJob {
+        tenant: "local".to_owned(),
         key: "job".to_owned(),
         recipe_name: "clinical".to_owned(),
         recipe: "tables: {}".to_owned(),

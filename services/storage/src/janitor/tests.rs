@@ -10,6 +10,7 @@ use super::*;
 
 async fn job(catalog: &Catalog, output: &Place) -> JobId {
     let job = NewJob {
+        tenant: "local".to_owned(),
         key: output.uri().to_string(),
         recipe_name: "r".to_owned(),
         recipe: String::new(),
@@ -52,10 +53,10 @@ async fn sweeps(output: Place, folder: &Path) {
     let catalog = Arc::new(Catalog::open("sqlite::memory:").await.unwrap());
     let mut janitor = Janitor::new(Arc::clone(&catalog));
     let job = job(&catalog, &output).await;
-    let open = catalog.open_group(job).await.unwrap();
-    let committed = catalog.open_group(job).await.unwrap();
+    let open = catalog.open_group(job, "me", Duration::from_secs(60)).await.unwrap();
+    let committed = catalog.open_group(job, "me", Duration::from_secs(60)).await.unwrap();
     catalog.commit_group(committed, &[], &[]).await.unwrap();
-    let abandoned = catalog.open_group(job).await.unwrap();
+    let abandoned = catalog.open_group(job, "me", Duration::from_secs(60)).await.unwrap();
     catalog.abandon_group(abandoned).await.unwrap();
     let prefix = file_prefix(&catalog);
     let named = |group: i64| format!("{prefix}-{group}.parquet");
@@ -95,7 +96,7 @@ async fn sweeps(output: Place, folder: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_dead_is_deleted_from_a_disk() {
     let folder = tempfile::tempdir().unwrap();
-    sweeps(Place::open(&folder.path().display().to_string()).unwrap(), folder.path()).await;
+    Box::pin(sweeps(Place::open(&folder.path().display().to_string()).unwrap(), folder.path())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +104,7 @@ async fn only_what_is_dead_is_deleted_from_a_bucket() {
     let server = S3Server::start();
     let variables = S3Server::variables(server.endpoint());
     let output = Place::open_with("s3://bucket/out", &variables).unwrap();
-    sweeps(output, &server.bucket().join("out")).await;
+    Box::pin(sweeps(output, &server.bucket().join("out"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
