@@ -65,7 +65,7 @@ impl Wiring {
         commit_interval: Duration,
         spill: PathBuf,
     ) -> anyhow::Result<Arc<Storage>> {
-        Ok(Arc::new(Storage::new(
+        Ok(Storage::new(
             Arc::clone(&self.catalog),
             self.budget.clone(),
             self.pool("held")?,
@@ -80,7 +80,7 @@ impl Wiring {
                 encoders: self.plan.workers,
                 spill,
             },
-        )))
+        ))
     }
 
     pub(crate) fn transform(&self, storage: Arc<dyn forebay_api::Storage>) -> anyhow::Result<Arc<Transform>> {

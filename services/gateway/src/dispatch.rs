@@ -1,5 +1,6 @@
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forebay_api::Storage;
 use forebay_catalog::Catalog;
@@ -14,6 +15,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// The same while no job is running: a chunk that another gateway adds is dispatched by that one.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// How long after a flush a job that is not complete is flushed again.
+const FLUSH_AGAIN: Duration = Duration::from_millis(300);
 
 /// Messages in the queue at most: apalis stops at some thousands, and a queue that can be thrown away stays short.
 const WINDOW: u64 = 1000;
@@ -51,6 +55,15 @@ impl std::fmt::Debug for Dispatch {
     }
 }
 
+/// What a dispatcher remembers from one look to the next.
+#[derive(Default)]
+struct Seen {
+    /// What the queue said last, so that its loss is noticed.
+    generation: Option<String>,
+    /// Jobs that were just flushed, and are not complete: another writer has a part of them.
+    flushed: HashMap<JobId, Instant>,
+}
+
 /// Moves chunks from the catalog's outbox to the queue, and ends jobs that have no more to do. Whatever it does can be
 /// repeated, so it may be stopped anywhere.
 #[derive(Debug)]
@@ -64,9 +77,9 @@ impl Dispatcher {
 
     /// Works until it is told to stop.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut generation = None;
+        let mut seen = Seen::default();
         loop {
-            let step = self.step(&mut generation).await.inspect_err(|error| {
+            let step = self.step(&mut seen).await.inspect_err(|error| {
                 tracing::warn!(%error, "failed to dispatch");
             });
             let wait = match step {
@@ -83,19 +96,20 @@ impl Dispatcher {
     }
 
     /// One look at everything. False if no job is running.
-    async fn step(&self, generation: &mut Option<String>) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    async fn step(&self, seen: &mut Seen) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
         self.0.catalog.expire_leases().await?;
         // Jobs whose chunks are all written end even while the queue is away.
-        let dispatched = self.dispatch(generation).await;
+        let dispatched = self.dispatch(&mut seen.generation).await;
         self.clean_staging().await?;
         let (mut after, mut any, mut failed) = (None, false, None);
+        seen.flushed.retain(|_, since| since.elapsed() < FLUSH_AGAIN);
         loop {
             let jobs = self.0.catalog.running_jobs(after, CLEAN).await?;
             let Some(last) = jobs.last() else { break };
             (after, any) = (Some(*last), true);
             for job in jobs {
                 // One job's trouble is not the others'.
-                if let Err(error) = self.end_if_done(job).await {
+                if let Err(error) = self.end_if_done(job, seen).await {
                     failed = Some(error);
                 }
             }
@@ -135,9 +149,9 @@ impl Dispatcher {
     }
 
     /// Ends a job whose input is framed and whose chunks are all written.
-    async fn end_if_done(&self, job: JobId) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn end_if_done(&self, job: JobId, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let catalog = &self.0.catalog;
-        if !catalog.job(job).await?.framed || catalog.backlog(job).await? > 0 {
+        if seen.flushed.contains_key(&job) || !catalog.job(job).await?.framed || catalog.backlog(job).await? > 0 {
             return Ok(());
         }
         if let Err(error) = self.0.storage.flush(job).await {
@@ -147,6 +161,7 @@ impl Dispatcher {
             }
             return Err(error.into());
         }
+        seen.flushed.insert(job, Instant::now());
         if catalog.job_complete(job).await? {
             self.clean_staging().await?;
             let output = catalog.job(job).await?.output;

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -58,6 +58,8 @@ pub struct StorageConfig {
 /// The storage writer, in this process.
 #[derive(Debug)]
 pub struct Storage {
+    /// What must not stop half-way when its caller goes away runs in a task of its own, which holds the writer.
+    me: Weak<Self>,
     pub(crate) catalog: Arc<Catalog>,
     budget: Budget,
     held: Pool,
@@ -99,9 +101,29 @@ impl JobWriter {
 
 impl Storage {
     /// A writer over a catalog. `held` is the budget of rows that wait, `encoding` that of encoding itself.
-    pub fn new(catalog: Arc<Catalog>, budget: Budget, held: Pool, encoding: Pool, config: StorageConfig) -> Self {
+    pub fn new(catalog: Arc<Catalog>, budget: Budget, held: Pool, encoding: Pool, config: StorageConfig) -> Arc<Self> {
         let encoders = Arc::new(Semaphore::new(config.encoders));
-        Self { catalog, budget, held, encoding, encoders, config, jobs: Mutex::new(HashMap::new()) }
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            catalog,
+            budget,
+            held,
+            encoding,
+            encoders,
+            config,
+            jobs: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Runs to its end, whether its caller waits or not: a group that is taken out of its place to be changed or
+    /// closed would be lost in between, and with it the chunks that are in it.
+    async fn undisturbed<T, F>(&self, work: impl FnOnce(Arc<Self>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let me = self.me.upgrade().ok_or_else(|| Failure::Internal("the writer is gone".to_owned()))?;
+        tokio::spawn(work(me)).await?
     }
 
     async fn job(&self, id: JobId) -> Result<Arc<JobWriter>, Failure> {
@@ -191,7 +213,7 @@ impl Storage {
 
     async fn write(
         &self,
-        header: &AttemptHeader,
+        header: AttemptHeader,
         mut items: BoxStream<Result<AttemptItem, ServiceError>>,
     ) -> Result<AttemptReceipt, Failure> {
         let mut buffer = AttemptBuffer::default();
@@ -214,12 +236,15 @@ impl Storage {
                 format!("the stream of chunk {} ended before the attempt was complete", header.chunk),
             )));
         };
-        let job = self.job(header.job).await?;
-        let (receipt, close) = self.enter(&job, header, buffer, outcome).await?;
-        if close {
-            self.close(&job).await?;
-        }
-        Ok(receipt)
+        self.undisturbed(|me| async move {
+            let job = me.job(header.job).await?;
+            let (receipt, close) = me.enter(&job, &header, buffer, outcome).await?;
+            if close {
+                me.close(&job).await?;
+            }
+            Ok(receipt)
+        })
+        .await
     }
 
     /// Moves a complete attempt into the open group: first in the catalog, which tells whether the attempt is still
@@ -369,13 +394,17 @@ impl forebay_api::Storage for Storage {
         header: AttemptHeader,
         items: BoxStream<Result<AttemptItem, ServiceError>>,
     ) -> Result<AttemptReceipt, ServiceError> {
-        self.write(&header, items).await.map_err(ServiceError::from)
+        self.write(header, items).await.map_err(ServiceError::from)
     }
 
     async fn flush(&self, job: JobId) -> Result<(), ServiceError> {
-        let writer = self.job(job).await.map_err(ServiceError::from)?;
-        self.close(&writer).await.map_err(ServiceError::from)?;
-        // Also what an earlier try had committed without publishing it.
-        self.publish(job).await
+        let flushed = self.undisturbed(|me| async move {
+            let writer = me.job(job).await?;
+            me.close(&writer).await?;
+            // Also what an earlier try had committed without publishing it.
+            let mut logs = writer.closing.lock().await;
+            me.publish_committed(&writer, &mut logs).await
+        });
+        flushed.await.map_err(ServiceError::from)
     }
 }
