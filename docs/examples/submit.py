@@ -1,6 +1,6 @@
 """Sends a file to a Forebay gateway and waits for the job's end, with nothing but the service's proto files.
 
-    pip install grpcio grpcio-tools        # or: apt install python3-grpcio python3-grpc-tools
+    apt install python3-grpcio python3-protobuf protobuf-compiler      # or: pip install grpcio protobuf, and a protoc
     python docs/examples/submit.py 127.0.0.1:7401 clinical samples/patients.ndjson demo
 
 Run again with the same job key, it goes on where the gateway has it durable.
@@ -8,27 +8,29 @@ Run again with the same job key, it goes on where the gateway has it durable.
 
 import importlib
 import os
+import subprocess
 import sys
 import tempfile
 import threading
 
 import grpc
-from grpc_tools import protoc
 
 FRAME = 1 << 20  # the largest frame that the gateway takes
 
 
-def load_protocol(folder):
-    """Compiles the proto files into a temporary folder, and imports the gateway's."""
+SERVICE = "/forebay.gateway.v1.GatewayService/"
+
+
+def load_messages(folder):
+    """Compiles the proto files into a temporary folder, and imports the gateway's messages."""
     out = tempfile.mkdtemp()
     files = ["forebay/common/v1/common.proto", "forebay/gateway/v1/gateway.proto"]
-    if protoc.main(["protoc", f"-I{folder}", f"--python_out={out}", f"--grpc_python_out={out}", *files]) != 0:
-        sys.exit("the proto files could not be compiled")
+    subprocess.run(["protoc", f"-I{folder}", f"--python_out={out}", *files], check=True)
     sys.path.insert(0, out)
-    return (importlib.import_module(f"forebay.gateway.v1.gateway_pb2{kind}") for kind in ("", "_grpc"))
+    return importlib.import_module("forebay.gateway.v1.gateway_pb2")
 
 
-def submit(stub, pb, recipe, path, output, key, settings):
+def submit(channel, pb, recipe, path, output, key, settings):
     """Submits one file. The gateway says first from where on it wants it, so the frames wait for that."""
     wanted = {}
     told = threading.Event()
@@ -49,7 +51,10 @@ def submit(stub, pb, recipe, path, output, key, settings):
                     yield pb.SubmitRequest(frame=pb.Frame(input=0, offset=offset, data=data))
         yield pb.SubmitRequest(end=pb.SubmitEnd())
 
-    for response in stub.Submit(requests()):
+    call = channel.stream_stream(
+        SERVICE + "Submit", pb.SubmitRequest.SerializeToString, pb.SubmitResponse.FromString
+    )
+    for response in call(requests()):
         event = response.WhichOneof("event")
         if event == "accepted":
             for point in response.accepted.resume:
@@ -66,12 +71,14 @@ def main():
     key = sys.argv[5] if len(sys.argv) > 5 else f"{output}-{os.path.basename(path)}"
     settings = dict(setting.split("=", 1) for setting in sys.argv[6:])
     here = os.path.dirname(os.path.abspath(__file__))
-    pb, services = load_protocol(os.path.join(here, "..", "..", "proto"))
+    pb = load_messages(os.path.join(here, "..", "..", "proto"))
     with grpc.insecure_channel(address) as channel:
-        stub = services.GatewayServiceStub(channel)
-        submit(stub, pb, recipe, path, output, key, settings)
+        submit(channel, pb, recipe, path, output, key, settings)
         progress = None
-        for response in stub.WatchJob(pb.WatchJobRequest(job=key)):
+        watch = channel.unary_stream(
+            SERVICE + "WatchJob", pb.WatchJobRequest.SerializeToString, pb.WatchJobResponse.FromString
+        )
+        for response in watch(pb.WatchJobRequest(job=key)):
             progress = response.progress
     state = pb.JobState.Name(progress.summary.state)
     print(f"{key}: {state}, {progress.records_in} records in")
