@@ -102,7 +102,8 @@ async fn the_body_of_a_caller_without_a_token_is_not_read() {
     let error = error_of(gateway.submit(&Caller::local(), request(), endless_frames(&produced)).await);
     assert!(is_unauthenticated(&error), "{error:?}");
     let produced = produced.settled().await;
-    assert!(produced <= 1 << 20, "the server took {produced} bytes");
+    // What fills the window and the client's own buffer before the answer comes.
+    assert!(produced <= 3 << 20, "the server took {produced} bytes");
     assert!(service.requests.lock().unwrap().is_empty() && service.received.lock().unwrap().is_empty());
 }
 

@@ -54,7 +54,7 @@ async fn what_breaks_the_protocol_is_refused_with_a_reason() {
     let (_, running) = start().await;
     let frame = |size: usize| {
         let data = Bytes::from(vec![0; size]);
-        Some(Part::Frame(wire::Frame { input: 0, offset: 0, data }))
+        Some(Part::Frame(wire::Frame { input: 1, offset: 0, data }))
     };
     let end = || Some(Part::End(wire::SubmitEnd {}));
     let bare = Some(Part::Header(wire::SubmitHeader::default()));
