@@ -26,7 +26,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "chunk.rows", values: "N", help: "rows over all tables in a chunk (default 50000)" },
     Setting { key: "chunk.bytes", values: "SIZE", help: "input bytes in a chunk (default: planned from the budget)" },
     Setting { key: "workers", values: "N", help: "chunks decoded at the same time (default: the cores)" },
-    Setting { key: "max_in_flight", values: "N", help: "chunks in work at once (default: workers x 2)" },
+    Setting { key: "max_in_flight", values: "N", help: "chunks in work at once (default: workers; x 2 for a bucket)" },
     Setting { key: "row_group.bytes", values: "SIZE", help: "decoded size of a row group (default: planned)" },
     Setting { key: "file.bytes", values: "SIZE", help: "size at which a file is closed (default 128MiB)" },
     Setting { key: "commit.interval", values: "DURATION", help: "longest wait for a commit (default 30s)" },

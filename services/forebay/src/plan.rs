@@ -103,7 +103,11 @@ impl Plan {
         // A process that does nothing else has more for them.
         let share = if request.roles.storage { data / 5 } else { data.saturating_sub(limit * 2) };
         let fitting = (share / chunk_memory).max(1) as usize;
-        let in_flight = request.tuning.max_in_flight.unwrap_or(workers * 2).min(fitting).max(1);
+        // A second one hides the waits for whoever is somewhere else. On one machine there are none, and it only makes
+        // more rows wait.
+        let far = request.remote || request.bucket;
+        let planned = if far { workers * 2 } else { workers.max(2) };
+        let in_flight = request.tuning.max_in_flight.unwrap_or(planned).min(fitting).max(1);
         let row_group_bytes = request
             .tuning
             .row_group_bytes
