@@ -40,6 +40,8 @@ struct Submission {
     slow: bool,
     /// How long to be busy elsewhere, after it looked in vain for the first frame.
     busy: Option<Duration>,
+    /// Where the next frame begins.
+    at: u64,
     chunks: u64,
     events: Vec<SubmitEvent>,
 }
@@ -153,7 +155,7 @@ impl Gateway for TestGateway {
             events.push(SubmitEvent::Complete { chunks: request.inputs.len() as u64 });
         }
         self.requests.lock().unwrap().push(request);
-        let submission = Submission { gateway: self.clone(), frames, slow, busy, chunks: 0, events };
+        let submission = Submission { gateway: self.clone(), frames, slow, busy, at: 0, chunks: 0, events };
         let events = stream::try_unfold(submission, |mut submission| async move {
             Ok(submission.next().await?.map(|event| (event, submission)))
         });
