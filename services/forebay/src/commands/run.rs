@@ -2,7 +2,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use forebay_api::{Caller, Gateway as _, JobProgress, ServiceError, SubmitEvent, SubmitRequest};
+use forebay_api::{BoxStream, Caller, Gateway as _, JobProgress, ServiceError, SubmitEvent, SubmitRequest};
 use forebay_objects::Place;
 use forebay_types::{ByteSize, JobState};
 use futures::StreamExt;
@@ -162,7 +162,10 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
                 }
                 None => {
                     progress.finish();
-                    return Ok(Ended { key, interrupted: false, before: None, error: None });
+                    // A job that failed of its input ends before the reason is told.
+                    let failed = latest.as_ref().is_some_and(|latest| latest.summary.state == JobState::Failed);
+                    let error = if framing && failed { last_word(&mut events).await } else { None };
+                    return Ok(Ended { key, interrupted: false, before: None, error });
                 }
             },
             () = tokio::time::sleep(TICK) => {
@@ -189,6 +192,20 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
         std::process::exit(130);
     });
     Ok(Ended { key, interrupted: true, before: None, error: None })
+}
+
+/// Why an input could not be read, if that is why its job failed.
+async fn last_word(events: &mut BoxStream<Result<SubmitEvent, ServiceError>>) -> Option<ServiceError> {
+    let error = async {
+        loop {
+            match events.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Some(error),
+                None => return None,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), error).await.ok().flatten()
 }
 
 /// Says how the job ended, where the tables are, and how to open them.
