@@ -213,8 +213,8 @@ impl Transform {
             Ok(Err(Failure::Stale)) => {
                 self.catalog.release(claim.chunk, claim.attempt, None).await?;
             }
-            Ok(Err(Failure::Transient(message))) if claim.attempt < TRIES => {
-                let wait = FIRST_WAIT.saturating_mul(1 << claim.attempt.min(10)).min(LONGEST_WAIT);
+            Ok(Err(Failure::Transient(message))) if claim.failures + 1 < TRIES => {
+                let wait = FIRST_WAIT.saturating_mul(1 << claim.failures.min(10)).min(LONGEST_WAIT);
                 tracing::warn!(chunk.id = %claim.chunk, attempt = claim.attempt, error = %message, "attempt failed");
                 self.catalog.release(claim.chunk, claim.attempt, Some(wait)).await?;
             }
