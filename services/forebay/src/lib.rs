@@ -15,3 +15,4 @@ pub use cli::main;
 pub use embedded::{Embedded, EmbeddedConfig};
 pub use plan::{Holder, Plan, PlanRequest, Roles};
 pub use report::Report;
+pub use serve::RemoteWriters;

@@ -38,6 +38,7 @@ use crate::trim;
 use crate::wiring::Wiring;
 
 use settings::LogForm;
+pub use writers::RemoteWriters;
 pub(crate) use settings::Settings;
 
 /// Where `forebay serve all` keeps everything when nothing else is said.
@@ -212,7 +213,7 @@ impl Node {
             storage
         } else {
             let addresses = Settings::needed(&settings.storage_url, "storage_url", "FOREBAY_STORAGE_URL")?;
-            Arc::new(writers::RemoteWriters::connect(&addresses, &client_security(settings)).map_err(service_error)?)
+            Arc::new(RemoteWriters::connect(&addresses, &client_security(settings)).map_err(service_error)?)
         };
         if !roles.gateway && !roles.transform {
             return Ok(services);

@@ -88,9 +88,10 @@ impl Dispatcher {
                 Err(_) => AFTER_FAILURE,
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.0.changed.notified(), if step.is_ok() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = forebay_runtime::sleep(wait) => {}
             }
         }
     }
@@ -102,7 +103,7 @@ impl Dispatcher {
         let dispatched = self.dispatch(&mut seen.generation).await;
         self.clean_staging().await?;
         let (mut after, mut any, mut failed) = (None, false, None);
-        seen.flushed.retain(|_, since| since.elapsed() < FLUSH_AGAIN);
+        seen.flushed.retain(|_, since| forebay_runtime::now() - *since < FLUSH_AGAIN);
         loop {
             let jobs = self.0.catalog.running_jobs(after, CLEAN).await?;
             let Some(last) = jobs.last() else { break };
@@ -161,7 +162,7 @@ impl Dispatcher {
             }
             return Err(error.into());
         }
-        seen.flushed.insert(job, Instant::now());
+        seen.flushed.insert(job, forebay_runtime::now());
         if catalog.job_complete(job).await? {
             self.clean_staging().await?;
             let output = catalog.job(job).await?.output;

@@ -58,7 +58,7 @@ struct OpenTable {
 
 impl Group {
     pub(crate) fn new(id: GroupId, context: GroupContext) -> Self {
-        let now = Instant::now();
+        let now = forebay_runtime::now();
         Self {
             id,
             opened: now,
@@ -77,7 +77,7 @@ impl Group {
 
     /// Takes a complete attempt. From here on its rows are in the group's files or in none.
     pub(crate) fn add(&mut self, header: &AttemptHeader, buffer: AttemptBuffer) -> Result<(), Failure> {
-        self.added = Instant::now();
+        self.added = forebay_runtime::now();
         self.chunks.push((header.chunk, header.attempt));
         for (name, held) in buffer.tables {
             let table = self.tables.entry(name.clone()).or_default();
@@ -231,7 +231,7 @@ impl FileWriter {
         let room = bytes.min(self.context.encoding.capacity() / 2);
         let reserved =
             self.context.encoding.reserve(room).await.map_err(|error| Failure::Internal(error.to_string()))?;
-        let group = tokio::task::spawn_blocking(move || encode(&encoding, batches, &Pages::Memory)).await??;
+        let group = forebay_runtime::blocking(move || encode(&encoding, batches, &Pages::Memory)).await??;
         drop(reservations);
         self.append(group).await?;
         drop((reserved, permit));

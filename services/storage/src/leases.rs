@@ -22,8 +22,9 @@ impl Storage {
     pub async fn keep_leases(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.config.lease / RENEWALS) => {}
+                () = forebay_runtime::sleep(self.config.lease / RENEWALS) => {}
             }
             if let Err(error) = self.catalog.renew(&self.config.owner, self.config.lease).await {
                 tracing::warn!(%error, "failed to renew leases");

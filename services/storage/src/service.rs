@@ -9,6 +9,7 @@ use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, CatalogError, CommitResult, File, WrittenChunk};
 use forebay_lake::{DeltaLog, Publication, table_place};
 use forebay_objects::Place;
+use forebay_runtime::{now, sleep};
 use forebay_types::{ChunkId, GroupId, JobId};
 use futures::StreamExt;
 use tokio::sync::{Mutex, Semaphore};
@@ -66,7 +67,7 @@ pub struct Storage {
     encoding: Pool,
     encoders: Arc<Semaphore>,
     pub(crate) config: StorageConfig,
-    pub(crate) jobs: Mutex<HashMap<JobId, Arc<JobWriter>>>,
+    pub(crate) jobs: Mutex<BTreeMap<JobId, Arc<JobWriter>>>,
 }
 
 /// What the writer knows of one job.
@@ -87,12 +88,12 @@ pub(crate) struct JobWriter {
 
 impl JobWriter {
     fn touch(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = now();
     }
 
     /// True if nothing would be lost with it, and it was not asked for in a while.
     fn is_idle(&self) -> bool {
-        let since = self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let since = now() - *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let is_empty = self.open.try_lock().is_ok_and(|open| open.is_none())
             && self.given_up.try_lock().is_ok_and(|given_up| given_up.is_empty());
         since >= FORGET && is_empty
@@ -111,7 +112,7 @@ impl Storage {
             encoding,
             encoders,
             config,
-            jobs: Mutex::new(HashMap::new()),
+            jobs: Mutex::new(BTreeMap::new()),
         })
     }
 
@@ -149,7 +150,7 @@ impl Storage {
             open: Mutex::new(None),
             closing: Mutex::new(HashMap::new()),
             given_up: Mutex::new(Vec::new()),
-            used: std::sync::Mutex::new(Instant::now()),
+            used: std::sync::Mutex::new(now()),
         });
         jobs.insert(id, Arc::clone(&job));
         Ok(job)
@@ -176,8 +177,9 @@ impl Storage {
     pub async fn run(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(TICK) => {}
+                () = sleep(TICK) => {}
             }
             let jobs: Vec<_> = {
                 let mut jobs = self.jobs.lock().await;
@@ -205,7 +207,7 @@ impl Storage {
             if self.budget.pressure() == Pressure::Critical {
                 group.flush_pending();
             }
-            (group.opened.elapsed() >= self.config.commit_interval, group.added.elapsed() >= IDLE)
+            (now() - group.opened >= self.config.commit_interval, now() - group.added >= IDLE)
         };
         // At the end of a job each of its writers finds out by itself.
         if due || (idle && is_all_written(&self.catalog, job.id).await?) { self.close(job).await } else { Ok(()) }
@@ -320,7 +322,7 @@ impl Storage {
 
     /// Commits a group. What is written waits for a database that is away for a moment: to do it again costs more.
     async fn commit(&self, group: GroupId, files: &[File], chunks: &[(ChunkId, u32)]) -> Result<CommitResult, Failure> {
-        let since = Instant::now();
+        let since = now();
         let mut wait = FIRST_WAIT;
         loop {
             match self.catalog.commit_group(group, files, chunks).await {
@@ -328,9 +330,9 @@ impl Storage {
                 Err(CatalogError::NotFound(_)) => {
                     return Ok(CommitResult::Lost(chunks.iter().map(|(chunk, _)| *chunk).collect()));
                 }
-                Err(error) if error.is_transient() && since.elapsed() < COMMIT_PATIENCE => {
+                Err(error) if error.is_transient() && now() - since < COMMIT_PATIENCE => {
                     tracing::warn!(group.id = %group, %error, "failed to commit a group, trying again");
-                    tokio::time::sleep(wait).await;
+                    sleep(wait).await;
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
                 }
                 result => return Ok(result?),

@@ -113,8 +113,9 @@ impl Transform {
     pub async fn keep_leases(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.config.lease / RENEWALS) => {}
+                () = forebay_runtime::sleep(self.config.lease / RENEWALS) => {}
             }
             if let Err(error) = self.catalog.renew(&self.config.owner, self.config.lease).await {
                 tracing::warn!(%error, "failed to renew leases");
@@ -155,7 +156,7 @@ impl Transform {
     async fn work(&self, chunk: ChunkId) -> Result<(), Failure> {
         // Under critical pressure chunks start one at a time.
         while self.budget.pressure() == Pressure::Critical && self.at_work() > 0 && !self.stop.is_cancelled() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            forebay_runtime::sleep(Duration::from_millis(20)).await;
         }
         // Memory comes before the claim: a chunk that waits for it has no lease to lose.
         let reserved =
@@ -167,7 +168,7 @@ impl Transform {
             match self.catalog.claim(chunk, &self.config.owner, self.config.lease).await? {
                 ClaimOutcome::Claimed(claim) => break *claim,
                 ClaimOutcome::Gone => return Ok(()),
-                ClaimOutcome::Busy => tokio::time::sleep(Duration::from_millis(20)).await,
+                ClaimOutcome::Busy => forebay_runtime::sleep(Duration::from_millis(20)).await,
             }
         };
         self.at_work.fetch_add(1, Ordering::Relaxed);
@@ -176,6 +177,7 @@ impl Transform {
             Ok(self.death(&claim).await.map(|_| ()))
         } else {
             tokio::select! {
+                biased;
                 result = AssertUnwindSafe(self.attempt(&claim)).catch_unwind() => result,
                 // A clean stop hands the chunk back.
                 () = self.stop.cancelled() => Ok(Err(Failure::Stale)),
