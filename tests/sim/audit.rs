@@ -45,12 +45,14 @@ pub(crate) async fn problems(store: Arc<InMemory>, catalog: &Catalog, plans: &[A
             found.extend(read_rows(&place, table, file).await);
         }
     }
-    for (application, versions) in sequences {
-        if !versions.iter().copied().eq(1..=versions.len() as i64) {
-            problems.push(format!("the commits of {application} have gaps: {versions:?}"));
-        }
-    }
     for plan in plans {
+        let job = catalog.job_by_key("local", &plan.key).await.unwrap().id;
+        let places = catalog.commit_places(job).await.unwrap();
+        let published = sequences.remove(&format!("forebay/{}/{job}", catalog.id())).unwrap_or_default();
+        // A group without chunks has no files, and is in no log.
+        if !places.iter().copied().eq(1..=places.len() as i64) || !published.iter().all(|seq| places.contains(seq)) {
+            problems.push(format!("{}: commits {places:?}, published {published:?}", plan.key));
+        }
         check_rows(plan, &rows, &mut problems);
         check_totals(plan, catalog, &mut problems).await;
     }
@@ -66,6 +68,7 @@ pub(crate) async fn problems(store: Arc<InMemory>, catalog: &Catalog, plans: &[A
     if !catalog.staged_keys_to_delete(10).await.unwrap().is_empty() {
         problems.push("the catalog knows of staged objects that are to be deleted".to_owned());
     }
+    problems.extend(sequences.into_keys().map(|of| format!("commits of nobody: {of}")));
     let left = catalog.recover(false).await.unwrap();
     if !left.abandoned.is_empty() || left.unwritten > 0 {
         problems.push(format!("groups are left: {left:?}"));

@@ -149,7 +149,12 @@ pub(crate) async fn client(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>, sub
     }
 }
 
-async fn submit(sim: &Sim, catalog: &Catalog, plan: &Plan, submission: &Submission) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn submit(
+    sim: &Sim,
+    catalog: &Catalog,
+    plan: &Plan,
+    submission: &Submission,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let job = catalog.open_job(plan.job()).await?.job;
     if !job.framed {
         let staging = Staging::new(Place::open(OUTPUT)?.child(STAGING_FOLDER)?);

@@ -84,11 +84,7 @@ impl ObjectStore for Store {
         Ok(put)
     }
 
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         self.point("store begin").await?;
         let inner = self.inner.put_multipart_opts(path, options).await?;
         Ok(Box::new(Upload { inner, store: self.clone(), path: path.clone() }))

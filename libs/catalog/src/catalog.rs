@@ -4,7 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use forebay_types::{ChunkId, GroupId, JobId};
 use sea_orm::sea_query::{Expr, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{
-    AccessMode, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, IsolationLevel, QueryFilter, QuerySelect, SqliteTransactionMode, TransactionOptions,
+    AccessMode, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait,
+    IsolationLevel, QueryFilter, QuerySelect, SqliteTransactionMode, TransactionOptions,
 };
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
@@ -17,9 +18,9 @@ pub(crate) type Result<T> = std::result::Result<T, CatalogError>;
 #[cfg(feature = "simulation")]
 pub(crate) use crate::simulated::{Connection, Transaction};
 #[cfg(not(feature = "simulation"))]
-pub(crate) use sea_orm::{DatabaseConnection as Connection, DatabaseTransaction as Transaction};
-#[cfg(not(feature = "simulation"))]
 use sea_orm::TransactionTrait;
+#[cfg(not(feature = "simulation"))]
+pub(crate) use sea_orm::{DatabaseConnection as Connection, DatabaseTransaction as Transaction};
 
 /// Most rows or ids of one statement: far below any database's limit of bound values.
 pub(crate) const PAGE: usize = 500;
@@ -104,7 +105,9 @@ impl Catalog {
     /// database's; SQLite is on this host.
     pub(crate) fn now(&self) -> Expr {
         match self.writer {
-            Some(_) => Expr::value(micros(forebay_runtime::system_now().duration_since(UNIX_EPOCH).unwrap_or_default())),
+            Some(_) => {
+                Expr::value(micros(forebay_runtime::system_now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+            }
             None => Expr::cust(POSTGRES_NOW),
         }
     }

@@ -5,10 +5,28 @@
 
 use async_trait::async_trait;
 use forebay_runtime::simulation::{at_once, outside, point};
+use forebay_types::JobId;
 use sea_orm::{
-    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
-    QueryResult, Statement, TransactionOptions, TransactionTrait,
+    ColumnTrait, ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    EntityTrait, ExecResult, QueryFilter, QueryOrder, QueryResult, QuerySelect, Statement, TransactionOptions,
+    TransactionTrait,
 };
+
+use crate::entity::commit_group;
+use crate::{Catalog, CatalogError};
+
+impl Catalog {
+    /// The places of all of a job's commits in their order, for an audit: from 1 and without a gap.
+    pub async fn commit_places(&self, job: JobId) -> Result<Vec<i64>, CatalogError> {
+        let places = commit_group::Entity::find()
+            .select_only()
+            .column(commit_group::Column::CommitSeq)
+            .filter(commit_group::Column::Job.eq(job.0))
+            .filter(commit_group::Column::CommitSeq.is_not_null())
+            .order_by_asc(commit_group::Column::CommitSeq);
+        Ok(places.into_tuple().all(&self.db).await?)
+    }
+}
 
 /// A pool of connections.
 #[derive(Clone, Debug)]

@@ -38,8 +38,8 @@ use crate::trim;
 use crate::wiring::Wiring;
 
 use settings::LogForm;
-pub use writers::RemoteWriters;
 pub(crate) use settings::Settings;
+pub use writers::RemoteWriters;
 
 /// Where `forebay serve all` keeps everything when nothing else is said.
 const DEFAULT_STORE: &str = "forebay-store";
