@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forebay::RemoteWriters;
+use forebay_api::Observer;
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher};
@@ -33,7 +34,7 @@ const WRITERS: usize = 2;
 const LEASE: Duration = Duration::from_secs(2);
 
 /// How long everything may take when the faults are over.
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// How long what is left of the dead may stay.
 const SETTLE: Duration = Duration::from_secs(6);
@@ -173,7 +174,7 @@ impl Cluster {
         self.sim.set_malice(Malice {
             fails: [0.0, 0.01, 0.03, 0.08][random.below(4) as usize],
             messages: [0.0, 0.1, 0.4][random.below(3) as usize],
-            between: Some([Duration::from_millis(300), Duration::from_millis(900)][random.below(2) as usize]),
+            between: Some([Duration::from_millis(150), Duration::from_millis(500)][random.below(2) as usize]),
             kinds: random.next(),
         });
         self.drive(random, until, |_| false);
@@ -260,7 +261,10 @@ impl Cluster {
 
     fn fault(&mut self, random: &mut Random) {
         let now = self.sim.time();
-        let index = random.below(self.slots.len() as u64) as usize;
+        // Writers have the most to lose.
+        let (all, writers) = (self.slots.len() as u64, WRITERS as u64);
+        let index =
+            if random.below(3) == 0 { random.within(all - writers, all - 1) } else { random.below(all) } as usize;
         let kind = random.below(8);
         // Some kinds of faults are left out in some worlds.
         if kind > 1 && self.sim.malice().kinds >> kind & 1 == 0 {
@@ -272,8 +276,10 @@ impl Cluster {
             3 | 4 => {
                 if let Some(process) = &mut self.slots[index].process {
                     self.outcome.pauses += 1;
-                    // Shorter than a lease, or longer.
-                    process.paused_until = now + random.millis(200, 3 * LEASE.as_millis() as u64);
+                    // Shorter than a lease, or longer; often just as long as it takes others to notice.
+                    let lease = LEASE.as_millis() as u64;
+                    let (from, to) = if random.below(2) == 0 { (lease, 2 * lease) } else { (200, 3 * lease) };
+                    process.paused_until = now + random.millis(from, to);
                     self.sim.note(&format!("{} is stopped", process.name));
                 }
             }
@@ -384,6 +390,7 @@ impl Cluster {
                 chunk_memory: MIB,
                 sql_memory: MIB as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
+                observer: Observer::default(),
             },
             Arc::new(Notify::new()),
             stop.clone(),
@@ -423,6 +430,7 @@ impl Cluster {
                 commit_interval: self.sizes.commit_interval,
                 encoders: 2,
                 spill: std::env::temp_dir(),
+                observer: Observer::default(),
             },
         );
         let (writer, told) = (Arc::clone(&storage), stop.clone());

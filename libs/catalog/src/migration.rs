@@ -32,7 +32,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Initial)]
+        vec![Box::new(Initial), Box::new(JobTrace)]
     }
 }
 
@@ -59,6 +59,26 @@ impl MigrationTrait for Initial {
     }
 
     // A crash in the middle of a migration must leave the catalog as it was. The default is none on SQLite.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+struct JobTrace;
+
+impl MigrationName for JobTrace {
+    fn name(&self) -> &str {
+        "m0002_job_trace"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths)]
+#[async_trait::async_trait]
+impl MigrationTrait for JobTrace {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.alter_table(Table::alter().table("job").add_column(text_null("traceparent")).to_owned()).await
+    }
+
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

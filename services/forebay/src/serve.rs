@@ -1,5 +1,6 @@
 //! `forebay serve`: one service, or all of them, as a process that others call.
 
+mod counted;
 mod drain;
 mod sampler;
 mod settings;
@@ -206,6 +207,7 @@ impl Node {
         if let Some(lease) = settings.lease {
             wiring.lease = lease.0;
         }
+        wiring.observer = counted::observer(metrics);
         sampler::start(&wiring, metrics, &mut self.tasks);
         let storage: Arc<dyn forebay_api::Storage> = if roles.storage {
             let storage = self.start_storage(&wiring, settings)?;

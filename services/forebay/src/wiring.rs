@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_api::Observer;
 use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
@@ -31,6 +32,8 @@ pub(crate) struct Wiring {
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
+    /// Who counts what the services do.
+    pub(crate) observer: Observer,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -51,6 +54,7 @@ impl Wiring {
             changed: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
             lease: LEASE,
+            observer: Observer::default(),
             _standing: standing,
         })
     }
@@ -79,6 +83,7 @@ impl Wiring {
                 commit_interval,
                 encoders: self.plan.workers,
                 spill,
+                observer: self.observer.clone(),
             },
         ))
     }
@@ -97,6 +102,7 @@ impl Wiring {
                 chunk_memory: self.plan.chunk_memory,
                 sql_memory: self.plan.sql_memory as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
+                observer: self.observer.clone(),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),
@@ -115,6 +121,7 @@ impl Wiring {
                 staging_folder: STAGING_FOLDER.to_owned(),
                 reach,
                 writers,
+                observer: self.observer.clone(),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),

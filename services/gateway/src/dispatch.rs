@@ -1,14 +1,16 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_api::Storage;
-use forebay_catalog::Catalog;
+use forebay_catalog::{Catalog, CatalogError, ChunkRef};
 use forebay_objects::{Place, Staging};
-use forebay_queue::{JobQueue, WorkItem};
+use forebay_queue::{JobQueue, TraceParent, WorkItem};
+use forebay_telemetry::trace;
 use forebay_types::{JobId, JobState};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// Longest time between two looks at the outbox.
 const TICK: Duration = Duration::from_millis(50);
@@ -138,8 +140,7 @@ impl Dispatcher {
         if room > 0 {
             let chunks = catalog.dispatchable(room.min(100) as u32).await?;
             if !chunks.is_empty() {
-                let items: Vec<WorkItem> =
-                    chunks.iter().map(|chunk| WorkItem::new(chunk.job, chunk.chunk, chunk.epoch)).collect();
+                let items = self.messages(&chunks).await?;
                 // Marked afterwards: a crash in between pushes them again, and the queue knows their ids.
                 queue.push(&items).await?;
                 catalog.mark_dispatched(&chunks).await?;
@@ -149,13 +150,38 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// The messages for chunks, each in the trace that its job was submitted in.
+    async fn messages(&self, chunks: &[ChunkRef]) -> Result<Vec<WorkItem>, CatalogError> {
+        let mut traces: BTreeMap<JobId, Option<TraceParent>> = BTreeMap::new();
+        let mut messages = Vec::with_capacity(chunks.len());
+        for ChunkRef { job, chunk, epoch } in chunks.iter().copied() {
+            let trace = match traces.get(&job) {
+                Some(trace) => *trace,
+                None => {
+                    let text = self.0.catalog.job(job).await?.traceparent;
+                    *traces.entry(job).or_insert(text.and_then(|text| text.parse().ok()))
+                }
+            };
+            messages.push(WorkItem::new(job, chunk, epoch).with_traceparent(trace));
+        }
+        Ok(messages)
+    }
+
     /// Ends a job whose input is framed and whose chunks are all written.
     async fn end_if_done(&self, job: JobId, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let catalog = &self.0.catalog;
-        if seen.flushed.contains_key(&job) || !catalog.job(job).await?.framed || catalog.backlog(job).await? > 0 {
+        if seen.flushed.contains_key(&job) {
             return Ok(());
         }
-        if let Err(error) = self.0.storage.flush(job).await {
+        let row = catalog.job(job).await?;
+        if !row.framed || catalog.backlog(job).await? > 0 {
+            return Ok(());
+        }
+        let span = tracing::info_span!("end", job.id = %job);
+        if let Some(traceparent) = &row.traceparent {
+            trace::follow(&span, traceparent);
+        }
+        if let Err(error) = self.0.storage.flush(job).instrument(span).await {
             if error.kind == forebay_api::ErrorKind::FailedPrecondition {
                 catalog.end_job(job, JobState::Failed, Some(error.message.clone())).await?;
                 self.0.changed.notify_waiters();
@@ -165,8 +191,7 @@ impl Dispatcher {
         seen.flushed.insert(job, forebay_runtime::now());
         if catalog.job_complete(job).await? {
             self.clean_staging().await?;
-            let output = catalog.job(job).await?.output;
-            Staging::new(Place::open(&output)?.child(&self.0.staging_folder)?).remove_job(job).await?;
+            Staging::new(Place::open(&row.output)?.child(&self.0.staging_folder)?).remove_job(job).await?;
             catalog.end_job(job, JobState::Done, None).await?;
             self.0.changed.notify_waiters();
         }

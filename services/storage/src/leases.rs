@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use forebay_api::ServiceError;
+use forebay_api::{Event, ServiceError};
 use forebay_catalog::Catalog;
 use forebay_lake::STATE_FOLDER;
 use forebay_objects::Place;
@@ -26,8 +26,9 @@ impl Storage {
                 () = stop.cancelled() => return,
                 () = forebay_runtime::sleep(self.config.lease / RENEWALS) => {}
             }
-            if let Err(error) = self.catalog.renew(&self.config.owner, self.config.lease).await {
-                tracing::warn!(%error, "failed to renew leases");
+            match self.catalog.renew(&self.config.owner, self.config.lease).await {
+                Ok(held) => self.config.observer.tell(Event::Leases { held }),
+                Err(error) => tracing::warn!(%error, "failed to renew leases"),
             }
             if let Err(failure) = self.take_over().await {
                 tracing::warn!(error = %failure, "failed to clear up after a writer that is gone");

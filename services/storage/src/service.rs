@@ -4,16 +4,21 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use forebay_api::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, BoxStream, ErrorKind, ServiceError};
+use forebay_api::{
+    AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, BoxStream, ErrorKind, Event, LogResult, Observer,
+    ServiceError,
+};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, CatalogError, CommitResult, File, WrittenChunk};
 use forebay_lake::{DeltaLog, Publication, table_place};
 use forebay_objects::Place;
 use forebay_runtime::{now, sleep};
+use forebay_telemetry::trace;
 use forebay_types::{ChunkId, GroupId, JobId};
 use futures::StreamExt;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::attempt::AttemptBuffer;
 use crate::error::Failure;
@@ -54,6 +59,8 @@ pub struct StorageConfig {
     pub encoders: usize,
     /// Local folder for what the budget does not hold.
     pub spill: PathBuf,
+    /// Who counts commits.
+    pub observer: Observer,
 }
 
 /// The storage writer, in this process.
@@ -74,6 +81,8 @@ pub struct Storage {
 #[derive(Debug)]
 pub(crate) struct JobWriter {
     id: JobId,
+    /// The trace that it was submitted in.
+    traceparent: Option<String>,
     output: Place,
     context: GroupContext,
     /// The group that takes attempts now.
@@ -124,7 +133,7 @@ impl Storage {
         T: Send + 'static,
     {
         let me = self.me.upgrade().ok_or_else(|| Failure::Internal("the writer is gone".to_owned()))?;
-        tokio::spawn(work(me)).await?
+        tokio::spawn(work(me).in_current_span()).await?
     }
 
     async fn job(&self, id: JobId) -> Result<Arc<JobWriter>, Failure> {
@@ -145,6 +154,7 @@ impl Storage {
         };
         let job = Arc::new(JobWriter {
             id,
+            traceparent: row.traceparent,
             output,
             context,
             open: Mutex::new(None),
@@ -280,7 +290,11 @@ impl Storage {
         };
         let marked = self.catalog.mark_written(header.chunk, header.attempt, group.id, &written).await;
         let added = match marked {
-            Ok(true) => group.add(header, buffer),
+            Ok(true) => {
+                self.config.observer.tell(Event::AttemptWritten { stages: &written.stages });
+                group.count(&written);
+                group.add(header, buffer)
+            }
             Ok(false) => Err(Failure::Caller(ServiceError::new(
                 ErrorKind::FailedPrecondition,
                 "ATTEMPT_STALE",
@@ -297,13 +311,27 @@ impl Storage {
 
     /// Closes, commits and publishes the open group of a job.
     pub(crate) async fn close(&self, job: &JobWriter) -> Result<(), Failure> {
+        // Of the job's trace, whichever of its chunks, or nothing but the time, closes the group.
+        let span = tracing::info_span!("commit", job.id = %job.id);
+        if let Some(traceparent) = &job.traceparent {
+            trace::follow(&span, traceparent);
+        }
+        Box::pin(self.close_open(job)).instrument(span).await
+    }
+
+    async fn close_open(&self, job: &JobWriter) -> Result<(), Failure> {
         // Taken in this order, so that a group is closed when the one before it is.
         let mut logs = job.closing.lock().await;
         let Some(mut group) = job.open.lock().await.take() else { return Ok(()) };
         let committed = match group.finish().await {
-            Ok(files) => self.commit(group.id, &files, group.chunks()).await,
+            Ok(files) => self.commit(group.id, &files, group.chunks()).await.inspect(|_| group.bytes = sum(&files)),
             Err(failure) => Err(failure),
         };
+        self.config.observer.tell(match &committed {
+            Ok(CommitResult::Committed) => group.committed(),
+            Ok(CommitResult::Lost(_)) => Event::GroupGivenUp { lost: true },
+            Err(_) => Event::GroupGivenUp { lost: false },
+        });
         match committed {
             Ok(CommitResult::Committed) => self.publish_committed(job, &mut logs).await,
             Ok(CommitResult::Lost(chunks)) => {
@@ -376,9 +404,16 @@ impl Storage {
                         logs.insert(file.table.clone(), log);
                     }
                     if let Some(log) = logs.get_mut(&file.table) {
+                        let since = now();
                         let published =
-                            log.publish(&application, group.commit_seq, std::slice::from_ref(&file.add)).await?;
-                        if published == Publication::AlreadyThere {
+                            log.publish(&application, group.commit_seq, std::slice::from_ref(&file.add)).await;
+                        let result = match &published {
+                            Ok(Publication::Published(_)) => LogResult::Published,
+                            Ok(Publication::AlreadyThere) => LogResult::AlreadyThere,
+                            Err(_) => LogResult::Failed,
+                        };
+                        self.config.observer.tell(Event::LogCommitted { result, took: now() - since });
+                        if published? == Publication::AlreadyThere {
                             tracing::info!(table = %file.table, group.id = %group.group, "group was published before");
                         }
                     }
@@ -387,6 +422,10 @@ impl Storage {
             }
         }
     }
+}
+
+fn sum(files: &[File]) -> u64 {
+    files.iter().map(|file| file.bytes).sum()
 }
 
 #[async_trait]
