@@ -2,6 +2,7 @@
 
 mod chaos;
 mod submit;
+mod traces;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -56,6 +56,7 @@ entity! {
         retries: i64,
         commits: i64,
         staged_bytes: i64,
+        traceparent: Option<String>,
     }
 }
 

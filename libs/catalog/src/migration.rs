@@ -32,7 +32,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Initial), Box::new(Failures)]
+        vec![Box::new(Initial), Box::new(Failures), Box::new(JobTrace)]
     }
 }
 
@@ -80,6 +80,26 @@ impl MigrationTrait for Failures {
         let mut table = Table::alter();
         table.table("chunk").add_column(big_integer("failures").default(0));
         manager.alter_table(table).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+struct JobTrace;
+
+impl MigrationName for JobTrace {
+    fn name(&self) -> &str {
+        "m0003_job_trace"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths)]
+#[async_trait::async_trait]
+impl MigrationTrait for JobTrace {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.alter_table(Table::alter().table("job").add_column(text_null("traceparent")).to_owned()).await
     }
 
     fn use_transaction(&self) -> Option<bool> {

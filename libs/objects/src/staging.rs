@@ -31,7 +31,7 @@ impl Staging {
     /// repeating a write whose answer was lost overwrites the copy with itself.
     pub async fn put(&self, key: &str, raw: Bytes) -> Result<(), StoreError> {
         let place = self.place.display();
-        let compressed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&raw, LEVEL))
+        let compressed = forebay_runtime::blocking(move || zstd::bulk::compress(&raw, LEVEL))
             .await
             .map_err(|error| StoreError::Store { place: place.clone(), message: error.to_string(), transient: false })?
             .map_err(|error| StoreError::from_io(&place, &error))?;

@@ -1,5 +1,6 @@
 //! `forebay serve`: one service, or all of them, as a process that others call.
 
+mod counted;
 mod drain;
 mod sampler;
 mod settings;
@@ -39,6 +40,7 @@ use crate::wiring::Wiring;
 
 use settings::LogForm;
 pub(crate) use settings::Settings;
+pub use writers::RemoteWriters;
 
 /// Where `forebay serve all` keeps everything when nothing else is said.
 const DEFAULT_STORE: &str = "forebay-store";
@@ -205,6 +207,7 @@ impl Node {
         if let Some(lease) = settings.lease {
             wiring.lease = lease.0;
         }
+        wiring.observer = counted::observer(metrics);
         sampler::start(&wiring, metrics, &mut self.tasks);
         let leases = wiring.keep_leases(self.stop.clone());
         self.tasks.spawn(async move {
@@ -217,7 +220,7 @@ impl Node {
             storage
         } else {
             let addresses = Settings::needed(&settings.storage_url, "storage_url", "FOREBAY_STORAGE_URL")?;
-            Arc::new(writers::RemoteWriters::connect(&addresses, &client_security(settings)).map_err(service_error)?)
+            Arc::new(RemoteWriters::connect(&addresses, &client_security(settings)).map_err(service_error)?)
         };
         if !roles.gateway && !roles.transform {
             return Ok(services);

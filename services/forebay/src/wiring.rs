@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_api::Observer;
 use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
@@ -13,13 +14,11 @@ use forebay_transform::{Transform, TransformConfig};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::leases::keep_leases;
 use crate::plan::Plan;
 
 /// How long a chunk, or a group of files, is held without a sign of life of its process.
 const LEASE: Duration = Duration::from_secs(15);
-
-/// A lease is renewed so many times before it would run out.
-const RENEWALS: u32 = 3;
 
 /// What the services of one process share, and how each is made of it. One process or several: the wires are these.
 #[derive(Debug)]
@@ -37,6 +36,8 @@ pub(crate) struct Wiring {
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
+    /// Who counts what the services do.
+    pub(crate) observer: Observer,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -58,6 +59,7 @@ impl Wiring {
             intake: CancellationToken::new(),
             stop: CancellationToken::new(),
             lease: LEASE,
+            observer: Observer::default(),
             _standing: standing,
         })
     }
@@ -86,6 +88,7 @@ impl Wiring {
                 commit_interval,
                 encoders: self.plan.workers,
                 spill,
+                observer: self.observer.clone(),
             },
         ))
     }
@@ -104,6 +107,7 @@ impl Wiring {
                 chunk_memory: self.plan.chunk_memory,
                 sql_memory: self.plan.sql_memory as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
+                observer: self.observer.clone(),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),
@@ -122,6 +126,7 @@ impl Wiring {
                 staging_folder: STAGING_FOLDER.to_owned(),
                 reach,
                 writers,
+                observer: self.observer.clone(),
             },
             Arc::clone(&self.changed),
             self.intake.clone(),
@@ -138,19 +143,8 @@ impl Wiring {
         })
     }
 
-    /// Renews the leases of whatever this process holds, chunks and groups, until `stop`.
+    /// Renews the leases of whatever this process holds until `stop`.
     pub(crate) fn keep_leases(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let (catalog, owner, lease) = (Arc::clone(&self.catalog), self.owner.clone(), self.lease);
-        async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(lease / RENEWALS) => {}
-                }
-                if let Err(error) = catalog.renew(&owner, lease).await {
-                    tracing::warn!(%error, "failed to renew leases");
-                }
-            }
-        }
+        keep_leases(Arc::clone(&self.catalog), self.owner.clone(), self.lease, self.observer.clone(), stop)
     }
 }

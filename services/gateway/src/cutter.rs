@@ -168,7 +168,7 @@ impl<'a> Cutter<'a> {
         };
         let sum = checksum(raw);
         let key = format!("{}/{}-{start}-{sum:032x}.zst", self.framing.job.id, self.state.index);
-        self.framing.staging.put(&key, Bytes::copy_from_slice(raw)).await?;
+        self.framing.stage(&key, Bytes::copy_from_slice(raw)).await?;
         chunk.checksum = Some(sum);
         chunk.source = ChunkSource::Staged { key, start, end, skip: 0 };
         Ok(())

@@ -70,6 +70,7 @@ pub(crate) async fn open(
             settings: serde_json::to_string(&settings).unwrap_or_default(),
             inputs,
             max_rejects: request.max_rejects,
+            traceparent: forebay_telemetry::trace::traceparent(),
         })
         .await?;
     // The tables are made before any row is read: one that does not fit is found at once, and one that gets no rows

@@ -7,8 +7,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use async_trait::async_trait;
 use forebay_api::{
-    Accepted, BoxStream, Caller, Constraint, InputFrame, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent,
-    SubmitRequest, TableRows,
+    Accepted, BoxStream, Caller, Constraint, InputFrame, JobProgress, JobSummary, Observer, RejectRow, ServiceError,
+    SubmitEvent, SubmitRequest, TableRows,
 };
 use forebay_budget::{Budget, Pool};
 use forebay_catalog::{Catalog, Job, JobProgressRow};
@@ -47,6 +47,8 @@ pub struct GatewayConfig {
     pub reach: Reach,
     /// Who commits to the tables of its jobs.
     pub writers: Writers,
+    /// Who counts bytes.
+    pub observer: Observer,
 }
 
 /// The gateway, in this process.
@@ -131,6 +133,7 @@ impl Gateway {
             stop: self.stop.clone(),
             quota,
             waits: Waits::default(),
+            observer: self.config.observer.clone(),
             events,
             job,
         })

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use forebay_api::{Gateway, ServiceError};
+use forebay_api::{Gateway, Observer, ServiceError};
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_gateway::{GatewayConfig, Reach};
@@ -88,6 +88,7 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
         staging_folder: STAGING_FOLDER.to_owned(),
         reach: Reach::Anywhere,
         writers: Writers::One,
+        observer: Observer::default(),
     };
     let intake = budget.pool("intake", 0)?;
     Ok(forebay_gateway::Gateway::new(
