@@ -30,6 +30,7 @@ pub(crate) struct Table<'a, R> {
     name: Named<'a>,
     reader: Reader<R>,
     record: ByteRecord,
+    rows: u64,
 }
 
 /// Opens a file as comma-separated text.
@@ -42,7 +43,7 @@ impl<'a, R: Read> Table<'a, R> {
     pub(crate) fn new(name: Named<'a>, reader: R) -> Self {
         let reader =
             ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(64 << 10).from_reader(reader);
-        Self { name, reader, record: ByteRecord::new() }
+        Self { name, reader, record: ByteRecord::new(), rows: 0 }
     }
 
     /// The next row; `None` after the last.
@@ -51,7 +52,8 @@ impl<'a, R: Read> Table<'a, R> {
             csv::ErrorKind::Io(source) => LoadError::io(self.name.path)(source),
             other => self.name.problem(format!("{other:?}")),
         })?;
-        Ok(has_row.then_some(Row { name: self.name, record: &self.record }))
+        self.rows += 1;
+        Ok(has_row.then_some(Row { name: self.name, number: self.rows, record: &self.record }))
     }
 }
 
@@ -59,6 +61,8 @@ impl<'a, R: Read> Table<'a, R> {
 #[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
     name: Named<'a>,
+    /// Counted from 1, without empty lines.
+    number: u64,
     record: &'a ByteRecord,
 }
 
@@ -75,8 +79,7 @@ impl Row<'_> {
 
     /// An error about this row.
     pub(crate) fn problem(&self, problem: &str) -> LoadError {
-        let line = self.record.position().map_or(0, csv::Position::line);
-        self.name.problem(format!("line {line}: {problem}"))
+        self.name.problem(format!("row {}: {problem}", self.number))
     }
 }
 
