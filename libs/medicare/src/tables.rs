@@ -4,6 +4,7 @@ mod factors;
 mod localities;
 mod relative_values;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use jiff::civil::Date;
@@ -47,7 +48,7 @@ pub enum Setting<'a> {
 }
 
 /// A service whose rate is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a> {
     /// HCPCS code, five characters.
     pub code: &'a str,
@@ -62,6 +63,13 @@ pub struct Query<'a> {
     pub date: Date,
     /// Whether the clinician is a qualifying participant of an advanced payment model. It matters from 2026.
     pub qp: bool,
+}
+
+// Day and place of a service are the patient's: they must not get into logs.
+impl fmt::Debug for Query<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query").finish_non_exhaustive()
+    }
 }
 
 /// Everything that rates are made of. A few megabytes; it is read once and never changes.
