@@ -8,20 +8,14 @@ const UNITS: [&str; 12] =
 /// The street line without suite, floor, apartment and the like, which lower the geocoder's rate of matches. At least
 /// two words stay, so that a street called Unit keeps its name.
 pub fn without_unit(street: &str) -> &str {
-    let mut before = [None; 2];
-    let mut words = 0;
-    for (start, word) in words_of(street) {
+    // Where the word before starts, if it is an ordinal: in "5TH FLOOR" the number comes first.
+    let mut ordinal = None;
+    for (words, (start, word)) in words_of(street).enumerate() {
         if words >= 2 && is_unit(word) {
-            // In "5TH FLOOR" the number comes first.
-            let cut = match before {
-                [Some((_, end, ordinal)), _] if words >= 3 && ordinal && is_floor(word) => end,
-                _ => start,
-            };
-            return street[..cut].trim_end_matches([' ', ',', '-', '\t']);
+            let cut = ordinal.filter(|_| words >= 3 && is_floor(word)).unwrap_or(start);
+            return street[..cut].trim().trim_end_matches([' ', ',', '-', '\t']);
         }
-        before =
-            [Some((word, start, is_ordinal(word))), before[0].map(|(word, start, ordinal)| (word, start, ordinal))];
-        words += 1;
+        ordinal = is_ordinal(word).then_some(start);
     }
     street.trim()
 }
