@@ -1,12 +1,14 @@
 //! Answers of the Census geocoder: rows in any order, three columns where nothing was found and eight or more where
 //! something was, and the longitude before the latitude in one cell.
 
+use std::fmt;
+
 use csv::{ByteRecord, ReaderBuilder};
 
 use crate::{Batch, Point};
 
 /// What the geocoder says of one address.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Outcome {
     /// It was found.
     Match {
@@ -14,6 +16,8 @@ pub enum Outcome {
         point: Point,
         /// Whether the address was found as it was written; otherwise one like it.
         exact: bool,
+        /// The address that was found, as the geocoder writes it.
+        matched_address: String,
     },
     /// It was not found.
     NoMatch,
@@ -32,6 +36,13 @@ impl Outcome {
             Self::Tie => Some("ambiguous_address"),
             Self::Missing => Some("upstream_incomplete"),
         }
+    }
+}
+
+// An address is the user's: it must not get into logs.
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason().unwrap_or("found"))
     }
 }
 
@@ -68,7 +79,7 @@ fn read<'a>(cell: &impl Fn(usize) -> &'a str) -> Option<Outcome> {
         "Match" => {
             let (longitude, latitude) = cell(5).split_once(',')?;
             let point = Point::parse(latitude, longitude)?;
-            Some(Outcome::Match { point, exact: cell(3) == "Exact" })
+            Some(Outcome::Match { point, exact: cell(3) == "Exact", matched_address: cell(4).to_owned() })
         }
         _ => None,
     }
@@ -89,13 +100,22 @@ mod tests {
 
     #[test]
     fn ragged_rows_in_any_order_are_told_apart() {
-        let found = |longitude, latitude, exact| Outcome::Match { point: Point { latitude, longitude }, exact };
+        let found = |longitude, latitude, exact, matched: &str| {
+            let matched_address = format!("{matched}, ELMVILLE, NH, 03001");
+            Outcome::Match { point: Point { latitude, longitude }, exact, matched_address }
+        };
         let outcomes = parse_answers(ANSWER.as_bytes(), 5).unwrap();
-        let expected =
-            [found(-71.5, 42.8, true), found(-71.6, 42.9, false), Outcome::NoMatch, Outcome::Tie, Outcome::Missing];
+        let expected = [
+            found(-71.5, 42.8, true, "1 MAIN ST"),
+            found(-71.6, 42.9, false, "2 MAIN ST"),
+            Outcome::NoMatch,
+            Outcome::Tie,
+            Outcome::Missing,
+        ];
         assert_eq!(outcomes, expected);
         assert_eq!(outcomes[4].reason(), Some("upstream_incomplete"));
         assert_eq!(outcomes[0].reason(), None);
+        assert!(!format!("{outcomes:?}").contains("MAIN"));
     }
 
     #[test]

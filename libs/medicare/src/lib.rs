@@ -10,4 +10,4 @@ mod tables;
 
 pub use decimal::{Cents, Fixed};
 pub use reason::{LoadError, Reason};
-pub use tables::{MedicareTables, Query, Setting, Sources};
+pub use tables::{Locality, MedicareTables, Query, Setting, Sources};

@@ -38,8 +38,8 @@ pub enum Reason {
     /// Marked NA in facilities.
     #[error("the service is not priced in facilities (NA)")]
     NaFacility,
-    /// The place of service is not a code of two digits.
-    #[error("the place of service is not a code of two digits")]
+    /// The place of service is not a code of one or two digits.
+    #[error("the place of service is not a code of one or two digits")]
     InvalidPlaceOfService,
     /// The ZIP code does not have five or nine digits.
     #[error("the ZIP code does not have five or nine digits")]

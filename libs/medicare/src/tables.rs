@@ -13,10 +13,12 @@ use crate::decimal::{Cents, Fixed, price, times};
 use crate::period::Editions;
 use crate::{LoadError, Reason};
 use factors::{Facilities, Factors};
+pub use localities::Locality;
 use localities::{Indices, Places, Zip};
 use relative_values::{Key, RelativeValues, Release};
 
-/// Files of CMS. Each says itself for which time it is; give as many of a kind as there are years or quarters.
+/// Files of CMS, or the archives that hold them: one such as `rvu25d.zip` can be given for each kind that is in it. Each
+/// says itself for which time it is; give as many of a kind as there are years or quarters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     /// `PPRRVU...csv`: relative values.
@@ -39,7 +41,7 @@ pub struct Sources {
 /// Where a service was performed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting<'a> {
-    /// A place-of-service code such as `11`.
+    /// A place-of-service code such as `11`; `2` is read as `02`.
     PlaceOfService(&'a str),
     /// In a facility, which is paid apart.
     Facility,
@@ -131,15 +133,20 @@ impl MedicareTables {
         if !in_facility && values.na_non_facility {
             return Err(Reason::NaNonFacility);
         }
-        let locality = self.places.locality(Zip::parse(query.zip)?, query.date)?;
+        let locality = self.locality(query.zip, query.date)?;
         let indices = self.places.indices(locality, query.date)?;
         let factor = self.factors.on(query.date, query.qp)?;
         Ok(values.price(in_facility, indices, factor))
     }
 
+    /// The payment locality of a ZIP code on a day.
+    pub fn locality(&self, zip: &str, date: Date) -> Result<Locality, Reason> {
+        self.places.locality(Zip::parse(zip)?, date)
+    }
+
     /// What Medicare allows for anaesthesia: base and time units times the locality's conversion factor.
     pub fn anesthesia_rate(&self, zip: &str, date: Date, units: Fixed) -> Result<Cents, Reason> {
-        let locality = self.places.locality(Zip::parse(zip)?, date)?;
+        let locality = self.locality(zip, date)?;
         Ok(times(units, self.places.anesthesia_factor(locality, date)?))
     }
 

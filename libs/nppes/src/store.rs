@@ -6,8 +6,9 @@ mod writer;
 
 use std::fmt;
 use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 use xxhash_rust::xxh3::xxh3_64;
@@ -79,6 +80,16 @@ impl Store {
         let firsts = lines.clone().map(|line| u32::from_le_bytes([line[0], line[1], line[2], line[3]])).collect();
         let offsets = lines.map(|line| word(line, 4)).chain([footer_at]).collect();
         Ok(Self { path, file, firsts, offsets, info })
+    }
+
+    /// Whether a file begins as a store does, rather than as one of the registry's files that have to be loaded first.
+    pub fn is_store(path: &Path) -> Result<bool, StoreError> {
+        let mut start = [0; MAGIC.len()];
+        let mut file = File::open(path).map_err(StoreError::io("open", path))?;
+        match file.read_exact(&mut start) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+            read => read.map(|()| &start == MAGIC).map_err(StoreError::io("read", path)),
+        }
     }
 
     /// What the store holds.

@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::civil::Date;
 
 use crate::decimal::Fixed;
-use crate::file::{Named, Table, open};
+use crate::file::{Named, Table, open_table};
 use crate::{LoadError, Reason};
 
 const EXPECTED_FACTORS: &str = "a table of conversion factors, a CSV with the columns from, qp and factor";
@@ -27,16 +27,16 @@ struct Factor {
 impl Factors {
     /// The shipped table.
     pub(crate) fn shipped() -> Result<Self, LoadError> {
-        let name = Named { path: Path::new("conversion_factors.csv"), expected: EXPECTED_FACTORS };
-        Self::read(Table::new(name, include_bytes!("../../data/conversion_factors.csv").as_slice()))
+        let shipped = include_bytes!("../../data/conversion_factors.csv").as_slice();
+        Self::read(&mut Table::new(factors_at(Path::new("conversion_factors.csv")), shipped))
     }
 
     /// A table of the user's.
     pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
-        Self::read(open(Named { path, expected: EXPECTED_FACTORS })?)
+        open_table(factors_at(path), |table, _| Self::read(table))
     }
 
-    fn read<R: Read>(mut table: Table<'_, R>) -> Result<Self, LoadError> {
+    fn read(table: &mut Table<'_, impl Read>) -> Result<Self, LoadError> {
         let mut factors = Vec::new();
         let mut columns = None;
         while let Some(row) = table.next()? {
@@ -85,16 +85,16 @@ pub(crate) struct Facilities([bool; 100]);
 impl Facilities {
     /// The shipped table.
     pub(crate) fn shipped() -> Result<Self, LoadError> {
-        let name = Named { path: Path::new("facility_places.csv"), expected: EXPECTED_PLACES };
-        Self::read(Table::new(name, include_bytes!("../../data/facility_places.csv").as_slice()))
+        let shipped = include_bytes!("../../data/facility_places.csv").as_slice();
+        Self::read(&mut Table::new(places_at(Path::new("facility_places.csv")), shipped))
     }
 
     /// A table of the user's.
     pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
-        Self::read(open(Named { path, expected: EXPECTED_PLACES })?)
+        open_table(places_at(path), |table, _| Self::read(table))
     }
 
-    fn read<R: Read>(mut table: Table<'_, R>) -> Result<Self, LoadError> {
+    fn read(table: &mut Table<'_, impl Read>) -> Result<Self, LoadError> {
         let mut places = [false; 100];
         let mut column = None;
         while let Some(row) = table.next()? {
@@ -115,8 +115,16 @@ impl Facilities {
     }
 }
 
-/// A code of two digits.
+fn factors_at(path: &Path) -> Named<'_> {
+    Named { path, expected: EXPECTED_FACTORS, member: ("", ".CSV") }
+}
+
+fn places_at(path: &Path) -> Named<'_> {
+    Named { path, expected: EXPECTED_PLACES, member: ("", ".CSV") }
+}
+
+/// A code of two digits; who keeps it as a number has lost a zero in front.
 fn place(text: &str) -> Option<usize> {
-    let is_code = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_code = matches!(text.len(), 1 | 2) && text.bytes().all(|byte| byte.is_ascii_digit());
     is_code.then(|| text.parse().ok()).flatten()
 }

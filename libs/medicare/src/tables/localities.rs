@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::civil::Date;
 
 use crate::decimal::Fixed;
-use crate::file::{Named, Row, lines, open};
+use crate::file::{Named, Row, Table, lines, open_table};
 use crate::period::{Editions, Quarter, year_in};
 use crate::{LoadError, Reason};
 
@@ -15,11 +15,22 @@ const EXPECTED_ZIP: &str = "a text file of ZIP codes and localities (ZIP5_...txt
 const EXPECTED_GPCI: &str = "a CSV of price indices (GPCI...csv from an archive such as rvu25d.zip)";
 const EXPECTED_ANES: &str = "a CSV of anesthesia conversion factors (ANES...csv from an archive such as rvu25d.zip)";
 
-/// A payment locality: contractor and number within it, as `contractor * 100 + number`.
+/// A payment locality: a Medicare administrative contractor and a number within it.
+// Kept as `contractor * 100 + number`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Locality(u32);
+pub struct Locality(u32);
 
 impl Locality {
+    /// The contractor's five digits.
+    pub fn contractor(self) -> String {
+        format!("{:05}", self.0 / 100)
+    }
+
+    /// The locality's two digits.
+    pub fn number(self) -> String {
+        format!("{:02}", self.0 % 100)
+    }
+
     /// Reads a contractor of five digits and a number of two; some files have lost the zeros in front.
     fn parse(contractor: &str, number: &str) -> Option<Self> {
         let digits = |text: &str, most: usize| -> Option<u32> {
@@ -115,7 +126,7 @@ impl Places {
     /// Adds a file of five-digit codes.
     pub(crate) fn add_five(&mut self, path: &Path) -> Result<(), LoadError> {
         let mut found = FiveDigits::default();
-        let from = read_zips(path, |line| {
+        let from = read_zips(path, "ZIP5_", |line| {
             let zip = line.number(2..7)?;
             match line.0.get(20) {
                 Some(b'1') => found.divided.push(zip),
@@ -132,7 +143,7 @@ impl Places {
     /// Adds a file of nine-digit codes.
     pub(crate) fn add_nine(&mut self, path: &Path) -> Result<(), LoadError> {
         let mut found = ZipTable::default();
-        let from = read_zips(path, |line| {
+        let from = read_zips(path, "ZIP9_", |line| {
             if !line.0.get(21..25)?.trim_ascii().is_empty() {
                 found.0.push((line.number(2..7)? * 10_000 + line.number(21..25)?, line.locality()?));
             }
@@ -146,48 +157,30 @@ impl Places {
 
     /// Adds a file of price indices.
     pub(crate) fn add_indices(&mut self, path: &Path) -> Result<(), LoadError> {
-        let name = Named { path, expected: EXPECTED_GPCI };
-        let mut table = open(name)?;
-        let columns = header(name, &mut table, IndexColumns::find)?;
-        let mut found = HashMap::new();
-        while let Some(row) = table.next()? {
-            // Notes stand below the localities.
-            if let Some(locality) = Locality::parse(row.cell(columns.contractor), row.cell(columns.number)) {
-                let index = |column: usize| {
-                    Fixed::parse(row.cell(column))
-                        .ok_or_else(|| row.problem("an index is not a number with at most four decimals"))
-                };
-                let indices = Indices {
-                    work: index(columns.work)?,
-                    expense: index(columns.expense)?,
-                    malpractice: index(columns.malpractice)?,
-                };
-                found.insert(locality, indices);
-            }
-        }
-        self.indices.add(columns.from, some(name, found)?);
+        let name = Named { path, expected: EXPECTED_GPCI, member: ("GPCI", ".CSV") };
+        let (from, found) = open_table(name, |table, _| {
+            let columns = header(name, table, IndexColumns::find)?;
+            let found = by_locality(name, table, [columns.contractor, columns.number], |row| columns.read(row))?;
+            Ok((columns.from, found))
+        })?;
+        self.indices.add(from, found);
         Ok(())
     }
 
     /// Adds a file of anaesthesia conversion factors. It says its year in its name only.
     pub(crate) fn add_anesthesia(&mut self, path: &Path) -> Result<(), LoadError> {
-        let name = Named { path, expected: EXPECTED_ANES };
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-        let from = year_in(&file_name).and_then(|year| Quarter::new(year, 1));
-        let from = from.ok_or_else(|| name.problem("its name does not have the year, as 'ANES2025.csv' does"))?;
-        let mut table = open(name)?;
-        let (contractor, number, factor) = header(name, &mut table, |row| {
-            let find = |start: &str| (0..row.len()).find(|column| row.cell(*column).starts_with(start));
-            Some((find("Contractor")?, find("Locality")?, find("National Anes CF")?))
+        let name = Named { path, expected: EXPECTED_ANES, member: ("ANES", ".CSV") };
+        let (from, found) = open_table(name, |table, file_name| {
+            let from = year_in(file_name).and_then(|year| Quarter::new(year, 1));
+            let from = from.ok_or_else(|| name.problem("its name does not have the year, as 'ANES2025.csv' does"))?;
+            let (contractor, number, factor) = header(name, table, |row| {
+                let find = |start: &str| (0..row.len()).find(|column| row.cell(*column).starts_with(start));
+                Some((find("Contractor")?, find("Locality")?, find("National Anes CF")?))
+            })?;
+            let found = by_locality(name, table, [contractor, number], |row| Fixed::parse(row.cell(factor)))?;
+            Ok((from, found))
         })?;
-        let mut found = HashMap::new();
-        while let Some(row) = table.next()? {
-            if let Some(locality) = Locality::parse(row.cell(contractor), row.cell(number)) {
-                let factor = Fixed::parse(row.cell(factor)).ok_or_else(|| row.problem("a factor is not a number"))?;
-                found.insert(locality, factor);
-            }
-        }
-        self.anesthesia.add(from, some(name, found)?);
+        self.anesthesia.add(from, found);
         Ok(())
     }
 }
@@ -216,12 +209,17 @@ impl IndexColumns {
             malpractice: find("MP GPCI")?,
         })
     }
+
+    fn read(&self, row: &Row<'_>) -> Option<Indices> {
+        let index = |column: usize| Fixed::parse(row.cell(column));
+        Some(Indices { work: index(self.work)?, expense: index(self.expense)?, malpractice: index(self.malpractice)? })
+    }
 }
 
 /// Reads up to the header, which is the first row that `find` makes something of.
 fn header<R: std::io::Read, T>(
     name: Named<'_>,
-    table: &mut crate::file::Table<'_, R>,
+    table: &mut Table<'_, R>,
     find: impl Fn(&Row<'_>) -> Option<T>,
 ) -> Result<T, LoadError> {
     for _ in 0..50 {
@@ -233,7 +231,20 @@ fn header<R: std::io::Read, T>(
     Err(name.problem("the header with the names of its columns is missing"))
 }
 
-fn some<T>(name: Named<'_>, found: HashMap<Locality, T>) -> Result<HashMap<Locality, T>, LoadError> {
+/// Reads what `read` makes of each locality's row; rows of other kinds, such as notes, are passed over.
+fn by_locality<T>(
+    name: Named<'_>,
+    table: &mut Table<'_, impl std::io::Read>,
+    [contractor, number]: [usize; 2],
+    read: impl Fn(&Row<'_>) -> Option<T>,
+) -> Result<HashMap<Locality, T>, LoadError> {
+    let mut found = HashMap::new();
+    while let Some(row) = table.next()? {
+        if let Some(locality) = Locality::parse(row.cell(contractor), row.cell(number)) {
+            let value = read(&row).ok_or_else(|| row.problem("a figure is not a number with at most four decimals"))?;
+            found.insert(locality, value);
+        }
+    }
     if found.is_empty() { Err(name.problem("it has no localities")) } else { Ok(found) }
 }
 
@@ -263,8 +274,12 @@ impl ZipLine<'_> {
 }
 
 /// Reads all lines, and the quarter that the first names.
-fn read_zips(path: &Path, mut on_line: impl FnMut(&ZipLine<'_>) -> Option<()>) -> Result<Quarter, LoadError> {
-    let name = Named { path, expected: EXPECTED_ZIP };
+fn read_zips(
+    path: &Path,
+    member: &'static str,
+    mut on_line: impl FnMut(&ZipLine<'_>) -> Option<()>,
+) -> Result<Quarter, LoadError> {
+    let name = Named { path, expected: EXPECTED_ZIP, member: (member, ".TXT") };
     let mut from = None;
     lines(name, |line| {
         let line = ZipLine(line);

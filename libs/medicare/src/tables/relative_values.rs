@@ -1,11 +1,12 @@
 //! `PPRRVU...csv`: relative values, status and indicators of every service.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 
 use crate::LoadError;
 use crate::decimal::Fixed;
-use crate::file::{Named, Row, open};
+use crate::file::{Named, Row, Table, open_table};
 use crate::period::{Quarter, year_in};
 
 const EXPECTED: &str =
@@ -134,8 +135,15 @@ impl Columns {
 
 /// Reads a release and the quarter from which it holds.
 pub(crate) fn read(path: &Path) -> Result<(Quarter, Release), LoadError> {
-    let name = Named { path, expected: EXPECTED };
-    let mut table = open(name)?;
+    let name = Named { path, expected: EXPECTED, member: ("PPRRVU", ".CSV") };
+    open_table(name, |table, file_name| read_table(name, table, file_name))
+}
+
+fn read_table(
+    name: Named<'_>,
+    table: &mut Table<'_, impl Read>,
+    file_name: &str,
+) -> Result<(Quarter, Release), LoadError> {
     let mut preamble = Preamble::default();
     loop {
         let Some(row) = table.next()? else {
@@ -148,8 +156,7 @@ pub(crate) fn read(path: &Path) -> Result<(Quarter, Release), LoadError> {
             return Err(name.problem("no row within the first starts with 'HCPCS'"));
         }
     }
-    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-    let from = quarter_in(&preamble.title).or_else(|| quarter_in(&file_name)).ok_or_else(|| {
+    let from = quarter_in(&preamble.title).or_else(|| quarter_in(file_name)).ok_or_else(|| {
         name.problem("neither its title nor its name says year and month, as '2025 ... Relative Value File October Release' does")
     })?;
     let columns = Columns::find(&preamble.names).map_err(|problem| name.problem(problem))?;

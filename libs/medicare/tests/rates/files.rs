@@ -2,6 +2,7 @@
 //! with Z are invented, because codes of CPT are under copyright.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use forebay_medicare::{MedicareTables, Sources};
@@ -130,6 +131,17 @@ impl Folder {
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.path().join(name);
         fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub(crate) fn archive(&self, name: &str, members: &[(&str, &[u8])]) -> PathBuf {
+        let path = self.0.path().join(name);
+        let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+        for (member, content) in members {
+            zip.start_file(*member, zip::write::SimpleFileOptions::default()).unwrap();
+            zip.write_all(content).unwrap();
+        }
+        zip.finish().unwrap();
         path
     }
 

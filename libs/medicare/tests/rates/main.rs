@@ -62,7 +62,8 @@ fn facility_and_office_differ() {
     assert_eq!(at("21"), "31.34");
     assert_eq!(at("02"), "31.34");
     assert_eq!(at("10"), "34.14");
-    for place in ["", "1", "011", "AB", "１１"] {
+    assert_eq!(at("2"), "31.34");
+    for place in ["", "011", "AB", "-1", "１１"] {
         assert_eq!(at(place), "invalid_place_of_service");
     }
     assert_eq!(rate(&tables, Query { setting: Setting::Facility, ..query("G0011", "", "99501") }), "31.34");
@@ -146,6 +147,46 @@ fn each_day_has_its_tables() {
 }
 
 #[test]
+fn a_locality_can_be_asked_for_by_itself() {
+    let tables = tables();
+    let locality = tables.locality("99501", OCTOBER).unwrap();
+    assert_eq!((locality.contractor().as_str(), locality.number().as_str()), ("02102", "01"));
+    assert_eq!(tables.locality("x", OCTOBER), Err(Reason::InvalidZip));
+}
+
+/// As CMS offers them: all of a release in one archive, beside files of other kinds and other editions.
+#[test]
+fn the_archives_are_read_as_they_come() {
+    let folder = Folder::new();
+    let release = folder.archive(
+        "rvu25d.zip",
+        &[
+            ("PPRRVU2025_Oct.txt", b"fixed width".as_slice()),
+            ("rvu/PPRRVU2025_Oct.csv", &relative_values("2025 Relative Value File October Release", &SERVICES)),
+            ("GPCI2025.csv", files::INDICES_2025.as_bytes()),
+            ("ANES2025.csv", files::ANESTHESIA_2025.as_bytes()),
+            ("RVU25D.pdf", b"%PDF"),
+        ],
+    );
+    let zips = folder.archive(
+        "zip-code-carrier-locality-file.zip",
+        &[("ZIP5lyout.txt", b"a layout"), ("ZIP5_OCT2025.txt", files::zip5("20254").as_bytes())],
+    );
+    let sources = Sources {
+        relative_values: vec![release.clone()],
+        price_indices: vec![release.clone()],
+        anesthesia: vec![release],
+        zip5: vec![zips.clone()],
+        ..Sources::default()
+    };
+    let tables = MedicareTables::load(&sources).unwrap();
+    assert_eq!(rate(&tables, query("G2211", "", NATIONAL)), "15.53");
+    assert!(tables.anesthesia_rate("99501", OCTOBER, Fixed::ONE).is_ok());
+    let error = MedicareTables::load(&Sources { zip9: vec![zips], ..Sources::default() }).unwrap_err();
+    assert!(error.to_string().contains("the archive has no 'ZIP9_...'"), "{error}");
+}
+
+#[test]
 fn factors_and_facilities_can_be_replaced() {
     let folder = Folder::new();
     let sources = Sources {
@@ -206,7 +247,7 @@ fn a_file_of_another_kind_is_refused_with_what_is_wrong() {
         (rvu(&good.replace("G0011", "G001")), "row 11: the code does not have five characters"),
         (rvu(&good[..good.find("G2211").unwrap()]), "no services"),
         (gpci(&good), "header"),
-        (gpci(&files::INDICES_2025.replace("1.081", "high")), "row 4: an index"),
+        (gpci(&files::INDICES_2025.replace("1.081", "high")), "row 4: a figure"),
         (gpci(&files::INDICES_2025[..files::INDICES_2025.find("02102").unwrap()]), "no localities"),
         (zip(""), "it is empty"),
         (zip(&good), "line 1: columns 76 to 80"),

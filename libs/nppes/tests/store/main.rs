@@ -101,6 +101,10 @@ fn every_provider_of_the_file_is_found_and_no_other() {
     let folder = Folder::new();
     let report = folder.full(folder.file("npidata_pfile_20050523-20240407.csv", registry::file(0..5_000)));
     assert_eq!(report, LoadReport { rows: 5_000, unusable: 0, active: 5_000, deactivated: 0 });
+    assert!(Store::is_store(&folder.store()).unwrap());
+    assert!(!Store::is_store(&folder.0.path().join("npidata_pfile_20050523-20240407.csv")).unwrap());
+    assert!(!Store::is_store(&folder.file("short", "fb")).unwrap());
+    fs::remove_file(folder.0.path().join("short")).unwrap();
     let store = folder.open();
     assert_eq!(store.info().newest, Some(Date::constant(2024, 1, 15)));
     for n in 0..5_000 {
