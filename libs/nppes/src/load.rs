@@ -72,11 +72,13 @@ pub fn load(store: &Path, sources: &Sources, memory: u64) -> Result<LoadReport, 
         report: LoadReport::default(),
     };
     for path in sources.full.iter().chain(&sources.updates) {
+        let before = load.report;
         let spool = load.spool.clone();
         container::open(path, Wanted::Providers, &spool, |content| load.providers(path, content))?;
-    }
-    if let Some(full) = sources.full.as_ref().filter(|_| load.report.rows == load.report.unusable) {
-        return Err(StoreError::source(full, "it has no rows, so the store stays as it was"));
+        let is_empty = load.report.rows - before.rows == load.report.unusable - before.unusable;
+        if is_empty && sources.full.as_ref() == Some(path) {
+            return Err(StoreError::source(path, "it has no providers, so the store stays as it was"));
+        }
     }
     for path in &sources.deactivations {
         let spool = load.spool.clone();

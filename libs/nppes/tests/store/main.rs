@@ -313,7 +313,7 @@ fn a_file_that_is_not_what_it_should_be_changes_nothing() {
     let garbage = format!("{header}{}", "\"x\"\n".repeat(50));
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("empty.csv", Vec::new(), "is empty"),
-        ("header.csv", header.clone().into_bytes(), "no rows"),
+        ("header.csv", header.clone().into_bytes(), "no providers"),
         ("cut.csv", cut.into(), "last row is cut off"),
         ("other.csv", b"a,b\n1,2\n".to_vec(), "no column"),
         ("garbage.csv", [garbage.as_bytes(), &whole.as_bytes()[header.len()..]].concat(), "50 of 150 rows"),
@@ -324,7 +324,8 @@ fn a_file_that_is_not_what_it_should_be_changes_nothing() {
     ];
     for (name, content, problem) in cases {
         let path = folder.file(name, content);
-        let error = folder.load(&Sources { full: Some(path), ..Sources::default() }).unwrap_err().to_string();
+        let updates = vec![folder.file("npidata_pfile.csv", &whole)];
+        let error = folder.load(&Sources { full: Some(path), updates, ..Sources::default() }).unwrap_err().to_string();
         assert!(error.contains(problem), "{name}: {error}");
         assert!(error.contains(name), "{name}: {error}");
         assert_eq!(folder.open().info().active, 100, "{name}");
