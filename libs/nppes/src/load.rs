@@ -9,6 +9,7 @@ mod sheet;
 
 use std::fs::{self, File, TryLockError};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use columns::{Columns, Use};
@@ -16,6 +17,7 @@ use container::{Content, Wanted};
 use deactivated::{Line, List};
 use rows::{Row, RowError, Rows};
 use runs::RunWriter;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::{Store, Writer, Written, encode_deactivated};
 use crate::{Npi, StoreError};
@@ -37,6 +39,21 @@ pub struct Sources {
     pub deactivations: Vec<PathBuf>,
 }
 
+impl Sources {
+    /// A number that changes when a file is added, left out or replaced: from names, sizes and times of change.
+    fn fingerprint(&self) -> Result<u64, StoreError> {
+        let mut text = Vec::new();
+        for path in self.full.iter().chain(&self.updates).chain(&self.deactivations) {
+            let file = fs::metadata(path).map_err(StoreError::io("look at", path))?;
+            text.extend_from_slice(path.file_name().unwrap_or_default().as_encoded_bytes());
+            for number in [0, file.len().cast_signed(), file.mtime(), file.mtime_nsec()] {
+                text.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        Ok(xxh3_64(&text))
+    }
+}
+
 /// What a load did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
@@ -50,16 +67,47 @@ pub struct LoadReport {
     pub deactivated: u64,
 }
 
+/// Opens the store `store` if these very files were the last to be loaded into it, and otherwise loads them first, as
+/// [`load`] does; the report is of that load. Where another process is loading, it waits for it.
+pub fn open_or_load(store: &Path, sources: &Sources, memory: u64) -> Result<(Store, Option<LoadReport>), StoreError> {
+    if let Some(open) = open_if_loaded(store, sources)? {
+        return Ok((open, None));
+    }
+    let place = Place::wait(store)?;
+    if let Some(open) = open_if_loaded(store, sources)? {
+        return Ok((open, None));
+    }
+    let report = load_at(&place, sources, memory)?;
+    Ok((Store::open(store)?, Some(report)))
+}
+
+fn open_if_loaded(store: &Path, sources: &Sources) -> Result<Option<Store>, StoreError> {
+    if !store.try_exists().map_err(StoreError::io("look for", store))? {
+        return Ok(None);
+    }
+    match Store::open(store) {
+        Ok(open) => Ok((open.sources() == sources.fingerprint()?).then_some(open)),
+        // What can't be read is replaced, if the whole file is at hand.
+        Err(StoreError::NotAStore(_) | StoreError::Damaged { .. }) if sources.full.is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Loads files into the store `store`, which is made if it is not there. Until the very end the store stays as it is,
 /// and readers that have it open keep what they opened; a load that ends in any other way changes nothing.
 ///
 /// It holds `memory` bytes at most, and needs free disk beside the store for twice the size of the new one (about
 /// 1 GB each for eight million providers), in a folder `<store>.loading`. It blocks, for minutes with the monthly file.
 pub fn load(store: &Path, sources: &Sources, memory: u64) -> Result<LoadReport, StoreError> {
+    load_at(&Place::take(store)?, sources, memory)
+}
+
+fn load_at(place: &Place, sources: &Sources, memory: u64) -> Result<LoadReport, StoreError> {
     if memory < LEAST_MEMORY {
         return Err(StoreError::Memory { needed: LEAST_MEMORY, allowed: memory });
     }
-    let place = Place::take(store)?;
+    let store = place.store.as_path();
+    let fingerprint = sources.fingerprint()?;
     let older = match (&sources.full, store.try_exists().map_err(StoreError::io("look for", store))?) {
         (None, true) => Some(Store::open(store)?),
         _ => None,
@@ -86,7 +134,8 @@ pub fn load(store: &Path, sources: &Sources, memory: u64) -> Result<LoadReport, 
     }
     let (runs, report) = (load.runs.finish()?, load.report);
     let new = place.file("store");
-    let mut out = File::create(&new).and_then(Writer::new).map_err(StoreError::io("create", &new))?;
+    let out = File::create(&new).and_then(|file| Writer::new(file, fingerprint));
+    let mut out = out.map_err(StoreError::io("create", &new))?;
     runs.merge(older.as_ref().map(Store::scan), &mut out, &new)?;
     let Written { active, deactivated } = out.finish().map_err(StoreError::io("write", &new))?;
     place.put(&new)?;
@@ -215,16 +264,26 @@ struct Place {
 }
 
 impl Place {
+    /// Takes the place, or says that another process has it.
     fn take(store: &Path) -> Result<Self, StoreError> {
-        let lock_path = beside(store, ".lock");
-        let lock = File::create(&lock_path).map_err(StoreError::io("create", &lock_path))?;
+        let path = beside(store, ".lock");
+        let lock = File::create(&path).map_err(StoreError::io("create", &path))?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy(store.to_owned())),
-            Err(TryLockError::Error(source)) => {
-                return Err(StoreError::Io { action: "lock", path: lock_path, source });
-            }
+            Ok(()) => Self::with(store, lock),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy(store.to_owned())),
+            Err(TryLockError::Error(source)) => Err(StoreError::Io { action: "lock", path, source }),
         }
+    }
+
+    /// Takes the place as soon as no other process has it.
+    fn wait(store: &Path) -> Result<Self, StoreError> {
+        let path = beside(store, ".lock");
+        let lock = File::create(&path).map_err(StoreError::io("create", &path))?;
+        lock.lock().map_err(StoreError::io("lock", &path))?;
+        Self::with(store, lock)
+    }
+
+    fn with(store: &Path, lock: File) -> Result<Self, StoreError> {
         let place = Self { store: store.to_owned(), folder: beside(store, ".loading"), _lock: lock };
         place.clear()?;
         fs::create_dir(&place.folder).map_err(StoreError::io("create", &place.folder))?;

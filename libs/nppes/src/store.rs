@@ -29,6 +29,7 @@ pub struct Store {
     /// Offsets of the blocks, and of what follows the last.
     offsets: Vec<u64>,
     info: StoreInfo,
+    sources: u64,
 }
 
 /// What a store holds.
@@ -79,7 +80,7 @@ impl Store {
         let lines = footer[COUNTS..].chunks_exact(INDEX_LINE);
         let firsts = lines.clone().map(|line| u32::from_le_bytes([line[0], line[1], line[2], line[3]])).collect();
         let offsets = lines.map(|line| word(line, 4)).chain([footer_at]).collect();
-        Ok(Self { path, file, firsts, offsets, info })
+        Ok(Self { path, file, firsts, offsets, info, sources: word(&footer, 24) })
     }
 
     /// Whether a file begins as a store does, rather than as one of the registry's files that have to be loaded first.
@@ -157,6 +158,11 @@ impl Store {
 
     fn damaged(&self, block: usize) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), at: self.offsets[block] }
+    }
+
+    /// What stands for the files that were loaded last.
+    pub(crate) fn sources(&self) -> u64 {
+        self.sources
     }
 
     /// Goes over all entries in ascending order.

@@ -14,8 +14,8 @@ pub(super) const MAGIC: &[u8; 8] = b"fbNPPES1";
 pub(super) const CHECKSUM: usize = 8;
 /// Offset and length of the footer, its checksum, and the magic.
 pub(super) const TRAILER: usize = 32;
-/// Counts at the start of the footer: active, deactivated, newest day.
-pub(super) const COUNTS: usize = 24;
+/// What the footer starts with: active, deactivated, newest day, and what the store was loaded from.
+pub(super) const COUNTS: usize = 32;
 /// One line of the index: first identifier and offset of a block.
 pub(super) const INDEX_LINE: usize = 12;
 
@@ -34,6 +34,7 @@ pub(crate) struct Writer {
     active: u64,
     deactivated: u64,
     newest: u32,
+    sources: u64,
 }
 
 /// What a store holds.
@@ -44,8 +45,8 @@ pub(crate) struct Written {
 }
 
 impl Writer {
-    /// Starts a store in an empty file.
-    pub(crate) fn new(file: File) -> io::Result<Self> {
+    /// Starts a store in an empty file; `sources` stands for what it is loaded from.
+    pub(crate) fn new(file: File, sources: u64) -> io::Result<Self> {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         out.write_all(MAGIC)?;
         Ok(Self {
@@ -57,6 +58,7 @@ impl Writer {
             active: 0,
             deactivated: 0,
             newest: 0,
+            sources,
         })
     }
 
@@ -89,7 +91,7 @@ impl Writer {
             self.close_block()?;
         }
         let mut footer = Vec::with_capacity(COUNTS + self.index.len() * INDEX_LINE);
-        for count in [self.active, self.deactivated, u64::from(self.newest)] {
+        for count in [self.active, self.deactivated, u64::from(self.newest), self.sources] {
             footer.extend_from_slice(&count.to_le_bytes());
         }
         for (first, at) in &self.index {

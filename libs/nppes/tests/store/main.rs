@@ -2,16 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, and says why")]
 
+mod properties;
 mod registry;
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use forebay_nppes::{Entry, EnumerationType, LoadReport, Npi, Provider, Sources, Store, StoreError, load};
+use forebay_nppes::{
+    Entry, EnumerationType, LoadReport, Npi, Provider, Sources, Store, StoreError, load, open_or_load,
+};
 use jiff::civil::Date;
-use proptest::prelude::*;
 use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -359,6 +360,40 @@ fn a_load_that_was_killed_leaves_nothing_behind() {
 }
 
 #[test]
+fn files_are_loaded_once() {
+    let folder = Folder::new();
+    let full = folder.file("npidata_pfile.csv", registry::file(0..10));
+    let mut sources = Sources { full: Some(full), ..Sources::default() };
+    let open = |sources: &Sources| open_or_load(&folder.store(), sources, MEMORY);
+    assert_eq!(open(&sources).unwrap().1.map(|report| report.active), Some(10));
+    assert_eq!(open(&sources).unwrap().1, None);
+    // A file more, and a file replaced.
+    sources.updates.push(folder.file("week.csv", registry::file(5..15)));
+    assert_eq!(open(&sources).unwrap().1.map(|report| report.active), Some(15));
+    assert_eq!(open(&sources).unwrap().1, None);
+    folder.file("week.csv", registry::file(5..20));
+    assert_eq!(open(&sources).unwrap().1.map(|report| report.active), Some(20));
+    // A damaged store is replaced out of the whole file, and kept where there is none.
+    fs::write(folder.store(), "damaged").unwrap();
+    let week = update(folder.file("week.csv", registry::file(5..20)));
+    assert!(matches!(open(&week), Err(StoreError::NotAStore(_))));
+    assert_eq!(open(&sources).unwrap().0.info().active, 20);
+    assert!(matches!(open(&update("missing.csv".into())), Err(StoreError::Io { .. })));
+}
+
+#[test]
+fn processes_that_need_the_same_files_load_them_once() {
+    let folder = Folder::new();
+    let sources = Sources { full: Some(folder.file("all.csv", registry::file(0..2_000))), ..Sources::default() };
+    let loads = std::thread::scope(|scope| {
+        let open = || open_or_load(&folder.store(), &sources, MEMORY).unwrap();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|(_, report)| report.is_some()).count()
+    });
+    assert_eq!(loads, 1);
+}
+
+#[test]
 fn two_loads_do_not_meet() {
     let folder = Folder::new();
     let lock = File::create(folder.0.path().join("providers.store.lock")).unwrap();
@@ -399,68 +434,4 @@ fn a_store_without_entries_answers() {
     folder.load(&Sources::default()).unwrap();
     assert_eq!(folder.open().get(sample()).unwrap(), None);
     assert_eq!(folder.open().info().newest, None);
-}
-
-/// Of one identifier: day and name of the newest row, and the last day of deactivation.
-type Known = (Option<(i8, String)>, Option<i8>);
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    /// Whatever was loaded, in whatever portions, a store holds what a map would.
-    #[test]
-    fn a_store_is_a_map(
-        files in proptest::collection::vec(proptest::collection::vec((0u32..40, 1i8..13, any::<bool>()), 0..30), 1..4),
-        together in any::<bool>(),
-    ) {
-        let folder = Folder::new();
-        let mut model: HashMap<u32, Known> = HashMap::new();
-        let mut paths = Vec::new();
-        for (number, rows) in files.iter().enumerate() {
-            let mut text = registry::header();
-            for (place, (n, month, is_active)) in rows.iter().enumerate() {
-                let (npi, name) = (registry::npi(*n).to_string(), format!("NAME {number} {place}"));
-                let day = format!("{month:02}/01/2024");
-                let known = model.entry(*n).or_default();
-                let row = if *is_active {
-                    if known.0.as_ref().is_none_or(|(before, _)| before <= month) {
-                        known.0 = Some((*month, name.clone()));
-                    }
-                    registry::file_of(&[&[("NPI", &npi), ("Provider First Name", &name), ("Last Update Date", &day)]])
-                } else {
-                    known.1 = known.1.max(Some(*month));
-                    registry::file_of(&[&[("NPI", &npi), ("NPI Deactivation Date", &day)]])
-                };
-                text.push_str(&row[registry::header().len()..]);
-            }
-            paths.push(folder.file(&format!("{number}.csv"), text));
-        }
-        if together {
-            folder.load(&Sources { updates: paths, ..Sources::default() }).unwrap();
-        } else {
-            paths.into_iter().for_each(|path| { folder.load(&update(path)).unwrap(); });
-        }
-        let store = folder.open();
-        for n in 0..50 {
-            let expected = model.get(&n).map(|(active, gone)| match (active, gone) {
-                (Some((_, name)), None) => Ok(name.clone()),
-                (_, gone) => Err(gone.unwrap()),
-            });
-            let found = store.get(registry::npi(n)).unwrap().map(|entry| match entry {
-                Entry::Active(provider) => Ok(provider.org_name.unwrap()),
-                Entry::Deactivated { since } => Err(since.month()),
-            });
-            prop_assert_eq!(found, expected);
-        }
-    }
-
-    #[test]
-    fn no_file_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), start in 0usize..4) {
-        let folder = Folder::new();
-        let start: &[u8] = [&b""[..], b"PK\x03\x04", b"NPI,NPPES Deactivation Date\n", b"\"NPI\","][start];
-        let path = folder.file("file.csv", [start, &bytes].concat());
-        let _loaded = folder.load(&update(path.clone()));
-        let _loaded = folder.load(&deactivations(path.clone()));
-        prop_assert!(Store::open(path).is_err());
-    }
 }
