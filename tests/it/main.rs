@@ -12,6 +12,7 @@ mod main_job;
 mod poison;
 mod rejects;
 mod s3;
+mod sink;
 mod sql;
 mod suite;
 mod support;

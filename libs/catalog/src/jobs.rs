@@ -70,6 +70,7 @@ impl Catalog {
             retries: Set(0),
             commits: Set(0),
             staged_bytes: Set(0),
+            sink: Set(new.sink),
         };
         let row = row.insert(&**tx).await?;
         let inputs: Vec<_> =
@@ -183,6 +184,7 @@ impl TryFrom<job::Model> for Job {
             format: row.format,
             settings: row.settings,
             max_rejects: row.max_rejects.map(unsigned),
+            sink: row.sink,
             state: job_state(&row.state)?,
             error: row.error,
             framed: row.framed,

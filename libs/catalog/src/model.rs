@@ -26,6 +26,8 @@ pub struct NewJob {
     pub inputs: Vec<InputIdentity>,
     /// More rejects than this fail the job.
     pub max_rejects: Option<u64>,
+    /// Where its committed groups are loaded besides, without secrets.
+    pub sink: Option<String>,
 }
 
 /// A job. Times are in microseconds since the epoch.
@@ -51,6 +53,8 @@ pub struct Job {
     pub settings: String,
     /// More rejects than this fail the job.
     pub max_rejects: Option<u64>,
+    /// Where its committed groups are loaded besides, without secrets.
+    pub sink: Option<String>,
     /// What it is doing.
     pub state: JobState,
     /// Why it failed.

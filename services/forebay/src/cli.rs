@@ -7,7 +7,7 @@ use forebay_types::ByteSize;
 
 use crate::commands;
 use crate::commands::server::ServerArgs;
-use crate::serve::{self, Settings};
+use crate::serve::{self, Address, Settings};
 
 /// Exit status of a command that failed.
 pub(crate) const FAILED: u8 = 1;
@@ -93,6 +93,9 @@ pub(crate) struct RunArgs {
     /// Fail the job when more records than this are rejected
     #[arg(long)]
     pub(crate) max_rejects: Option<u64>,
+    /// Load the tables into PostgreSQL besides: postgres://USER:PASSWORD@HOST/DATABASE?schema=NAME&key.TABLE=COLUMN
+    #[arg(long, value_name = "URL", env = "FOREBAY_SINK_URL", hide_env_values = true)]
+    pub(crate) sink: Option<Address>,
     /// Take inputs without a single record for right; otherwise that is a failure
     #[arg(long)]
     pub(crate) allow_empty: bool,
@@ -292,6 +295,9 @@ pub(crate) struct RejectsArgs {
     /// With --replay: how progress is shown
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
     pub(crate) progress: ProgressKind,
+    /// With --replay: the database that the job's tables are loaded into
+    #[arg(long, value_name = "URL", env = "FOREBAY_SINK_URL", hide_env_values = true)]
+    pub(crate) sink: Option<Address>,
     /// With --replay: write a JSON report
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,

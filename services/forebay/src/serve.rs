@@ -38,7 +38,7 @@ use crate::trim;
 use crate::wiring::Wiring;
 
 use settings::LogForm;
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Address, Settings};
 
 /// Where `forebay serve all` keeps everything when nothing else is said.
 const DEFAULT_STORE: &str = "forebay-store";
@@ -202,6 +202,9 @@ impl Node {
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         wiring.stop = self.stop.clone();
+        if let Some(url) = &settings.sink_url {
+            wiring.sink = Some(url.0.parse().map_err(|error| Usage(format!("{error} (setting sink_url)")))?);
+        }
         if let Some(lease) = settings.lease {
             wiring.lease = lease.0;
         }
@@ -256,6 +259,13 @@ impl Node {
             writer.keep_leases(stop).await;
             Ok(())
         });
+        if let Some(loader) = wiring.loader()? {
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                loader.run(stop).await;
+                Ok(())
+            });
+        }
         let (janitor, stop) = (Janitor::new(Arc::clone(&wiring.catalog)), self.stop.clone());
         self.tasks.spawn(async move {
             janitor.run(stop).await;
@@ -359,6 +369,7 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         steps: true,
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),
+        sink: settings.sink_url.is_some(),
     };
     Plan::new(&request).map_err(|error| Usage(format!("{error} (setting memory)")).into())
 }

@@ -8,7 +8,8 @@ use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
 use forebay_queue::JobQueue;
-use forebay_storage::{Storage, StorageConfig};
+use forebay_sink::{PostgresSink, SinkUrl};
+use forebay_storage::{Loader, Storage, StorageConfig};
 use forebay_transform::{Transform, TransformConfig};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ pub(crate) struct Wiring {
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
+    /// Database that jobs may have their tables loaded into.
+    pub(crate) sink: Option<SinkUrl>,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -51,6 +54,7 @@ impl Wiring {
             changed: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
             lease: LEASE,
+            sink: None,
             _standing: standing,
         })
     }
@@ -81,6 +85,14 @@ impl Wiring {
                 spill,
             },
         ))
+    }
+
+    /// What loads committed groups into the sink, if there is one.
+    pub(crate) fn loader(&self) -> anyhow::Result<Option<Loader>> {
+        let Some(url) = self.sink.clone().filter(|_| self.plan.loads > 0) else { return Ok(None) };
+        let sink = PostgresSink::new(url, self.plan.loads as usize);
+        let (catalog, changed) = (Arc::clone(&self.catalog), Arc::clone(&self.changed));
+        Ok(Some(Loader::new(catalog, sink, self.pool("loads")?, self.plan.load_memory, changed)))
     }
 
     pub(crate) fn transform(&self, storage: Arc<dyn forebay_api::Storage>) -> anyhow::Result<Arc<Transform>> {
@@ -115,6 +127,7 @@ impl Wiring {
                 staging_folder: STAGING_FOLDER.to_owned(),
                 reach,
                 writers,
+                sink: self.sink.as_ref().map(|url| url.target().clone()),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),

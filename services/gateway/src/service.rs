@@ -15,6 +15,7 @@ use forebay_catalog::{Catalog, Job, JobProgressRow};
 use forebay_lake::{LakeError, TableReader, rejects_place};
 use forebay_objects::{Place, Staging, Writers};
 use forebay_recipe::Prepared;
+use forebay_sink::SinkTarget;
 use forebay_types::{ChunkState, JobId, JobState};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{Notify, mpsc};
@@ -46,6 +47,8 @@ pub struct GatewayConfig {
     pub reach: Reach,
     /// Who commits to the tables of its jobs.
     pub writers: Writers,
+    /// The database that jobs may have their tables loaded into.
+    pub sink: Option<SinkTarget>,
 }
 
 /// Where jobs may read and write.
@@ -126,8 +129,7 @@ impl Gateway {
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, Failure> {
         let request = self.config.reach.check(request)?;
         let sent = request.inputs.is_empty();
-        let job::Opened { opened, prepared, output } =
-            job::open(&self.catalog, self.config.writers, caller, &request).await?;
+        let job::Opened { opened, prepared, output } = job::open(&self.catalog, &self.config, caller, &request).await?;
         let job = opened.job;
         let ended = (job.state != JobState::Running).then_some(job.state);
         let inputs = if sent { self.catalog.inputs(job.id).await? } else { Vec::new() };

@@ -81,6 +81,7 @@ async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
         report: args.report.clone(),
         max_rejects: None,
         allow_empty: false,
+        sink: args.sink.clone().filter(|_| job.sink.is_some()),
     }))
 }
 

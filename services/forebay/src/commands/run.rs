@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{FAILED, REJECTS, RunArgs};
 use crate::commands::progress::{Here, Progress};
-use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, service_error};
+use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, service_error, sink};
 use crate::embedded::{Embedded, EmbeddedConfig, state_folder};
 use crate::report::Report;
 use crate::supervisor::{self, Role};
@@ -59,7 +59,8 @@ fn name_full_disk(error: anyhow::Error, output: &str) -> anyhow::Error {
 
 async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let (recipe, text) = load_recipe(&args.recipe)?;
-    let settings = parse_settings(&args.settings)?;
+    let mut settings = parse_settings(&args.settings)?;
+    let sink = sink::asked(&mut settings, args.sink.as_ref())?;
     let request = SubmitRequest {
         key: args.job.clone(),
         recipe,
@@ -72,6 +73,9 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     };
     let (plan, prepared, steps) = plan_for(&args.recipe, &text, &settings, args.memory, &args.output).await?;
     trim::start(plan.memory.0);
+    if let (Some(url), Some(target)) = (&sink, &prepared.tuning.sink) {
+        sink::prepare(url, target, steps.tables()).await?;
+    }
     let started = Instant::now();
     let embedded = Embedded::start(EmbeddedConfig {
         output: args.output.clone(),
@@ -79,6 +83,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
         file_bytes: prepared.tuning.file_bytes.0,
         commit_interval: prepared.tuning.commit_interval,
         crashed,
+        sink,
     })
     .await?;
     let ended = drive(&embedded, request, &args).await;

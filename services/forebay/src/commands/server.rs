@@ -85,6 +85,7 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
         staging_folder: STAGING_FOLDER.to_owned(),
         reach: Reach::Anywhere,
         writers: Writers::One,
+        sink: None,
     };
     let intake = budget.pool("intake", 0)?;
     Ok(forebay_gateway::Gateway::new(

@@ -51,6 +51,9 @@ settings! {
     enrichment_url: String, "FOREBAY_ENRICHMENT_URL";
     /// Address of the storage writer, for gateway and transform
     storage_url: String, "FOREBAY_STORAGE_URL";
+    /// Database that jobs may have their tables loaded into besides, for gateway and storage:
+    /// postgres://USER:PASSWORD@HOST/DATABASE (default: none)
+    sink_url: Address, "FOREBAY_SINK_URL";
     /// Memory budget of the process (default: a quarter of the machine's or container's memory, at most 2GiB)
     memory: ByteSize, "FOREBAY_MEMORY";
     /// Chunks decoded, or row groups encoded, at the same time (default: the cores)
