@@ -292,14 +292,12 @@ async fn copy(
     columns: &[Column],
     mut batches: Batches,
 ) -> Result<(u64, u64), Failure> {
-    let mut copy = match tx.copy_in_raw(statement).await {
-        Ok(copy) => copy,
-        Err(error) if refuses_copy(&error) => {
-            let problem = error.as_database_error().map(|cause| cause.message().to_owned()).unwrap_or_default();
-            return Err(SinkError::CopyRefused(problem).into());
-        }
-        Err(error) => return Err(error.into()),
+    // Some of what takes no COPY says so at once, and some (a view) at the end.
+    let refused = |error: Error| match error.as_database_error().filter(|_| refuses_copy(&error)) {
+        Some(cause) => Failure::Sink(SinkError::CopyRefused(cause.message().to_owned())),
+        None => error.into(),
     };
+    let mut copy = tx.copy_in_raw(statement).await.map_err(refused)?;
     let mut buffer = Vec::with_capacity(PIECE + PIECE / 4);
     buffer.extend_from_slice(HEADER);
     let (mut rows, mut altered) = (0, 0);
@@ -325,7 +323,7 @@ async fn copy(
     }
     buffer.extend_from_slice(&TRAILER);
     patient(SEND, copy.send(buffer.as_slice())).await?;
-    let taken = patient(FINISH, copy.finish()).await?;
+    let taken = patient(FINISH, copy.finish()).await.map_err(refused)?;
     if taken != rows && !columns.is_empty() {
         let message = format!("PostgreSQL took {taken} of {rows} rows: is there a trigger that drops some?");
         tracing::warn!(message);
