@@ -12,6 +12,7 @@ mod main_job;
 mod poison;
 mod rejects;
 mod s3;
+mod sealed;
 mod sink;
 mod sql;
 mod suite;

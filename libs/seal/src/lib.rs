@@ -21,3 +21,11 @@ pub use error::SealError;
 pub use keys::{Keys, home};
 pub use ring::{KeyId, Keyring};
 pub use stream::open_stream;
+
+/// What an encrypted input is sealed as.
+pub const INPUT: &str = "input";
+
+/// What the raw text of a reject is sealed as.
+pub fn reject(job: &str, input: &str, record: u64) -> String {
+    format!("the reject of record {record} of {input} in job {job}")
+}

@@ -10,6 +10,7 @@ use forebay_lake::STATE_FOLDER;
 use forebay_objects::{Place, Writers};
 use forebay_queue::{JobQueue, SqliteQueue, WorkHandler};
 use forebay_recipe::Prepared;
+use forebay_seal::Keys;
 use forebay_sink::SinkUrl;
 use forebay_steps::Steps;
 use forebay_storage::{Loader, Storage};
@@ -41,6 +42,8 @@ pub struct EmbeddedConfig {
     pub crashed: bool,
     /// Database that the tables are loaded into besides.
     pub sink: Option<SinkUrl>,
+    /// Keys that protected records are encrypted with while they wait.
+    pub keys: Keys,
 }
 
 /// All services in one process, over SQLite and one output.
@@ -99,6 +102,7 @@ impl Embedded {
         catalog.undispatch_stale(Duration::ZERO).await?;
         let mut wiring = Wiring::new(catalog, config.plan, supervisor::owner())?;
         wiring.sink = config.sink;
+        wiring.keys = config.keys;
         let storage = wiring.storage(config.file_bytes, config.commit_interval, spill)?;
         let transform = wiring.transform(Arc::clone(&storage) as Arc<dyn forebay_api::Storage>)?;
         recover(&wiring.catalog, &storage, &transform, config.crashed).await?;

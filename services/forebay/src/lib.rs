@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod embedded;
+mod keys;
 mod plan;
 mod report;
 mod serve;

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ServeArgs, Service, log_to_standard_error};
 use crate::commands::{Usage, default_memory, service_error};
+use crate::keys;
 use crate::plan::{Plan, PlanRequest, Roles};
 use crate::supervisor::{self, Role};
 use crate::trim;
@@ -202,6 +203,7 @@ impl Node {
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         wiring.stop = self.stop.clone();
+        wiring.keys = keys::given(settings.key.as_ref().map(|key| key.0.as_str()), settings.key_file.as_deref())?;
         if let Some(url) = &settings.sink_url {
             wiring.sink = Some(url.0.parse().map_err(|error| Usage(format!("{error} (setting sink_url)")))?);
         }

@@ -8,6 +8,7 @@ use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
 use forebay_queue::JobQueue;
+use forebay_seal::Keys;
 use forebay_sink::{PostgresSink, SinkUrl};
 use forebay_storage::{Loader, Storage, StorageConfig};
 use forebay_transform::{Transform, TransformConfig};
@@ -32,6 +33,8 @@ pub(crate) struct Wiring {
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
+    /// Keys that protected records are encrypted with while they wait.
+    pub(crate) keys: Keys,
     /// Database that jobs may have their tables loaded into.
     pub(crate) sink: Option<SinkUrl>,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
@@ -54,6 +57,7 @@ impl Wiring {
             changed: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
             lease: LEASE,
+            keys: Keys::none(),
             sink: None,
             _standing: standing,
         })
@@ -109,6 +113,7 @@ impl Wiring {
                 chunk_memory: self.plan.chunk_memory,
                 sql_memory: self.plan.sql_memory as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
+                keys: self.keys.clone(),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),
@@ -127,6 +132,7 @@ impl Wiring {
                 staging_folder: STAGING_FOLDER.to_owned(),
                 reach,
                 writers,
+                keys: self.keys.clone(),
                 sink: self.sink.as_ref().map(|url| url.target().clone()),
             },
             Arc::clone(&self.changed),

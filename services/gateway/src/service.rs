@@ -15,6 +15,7 @@ use forebay_catalog::{Catalog, Job, JobProgressRow};
 use forebay_lake::{LakeError, TableReader, rejects_place};
 use forebay_objects::{Place, Staging, Writers};
 use forebay_recipe::Prepared;
+use forebay_seal::Keys;
 use forebay_sink::SinkTarget;
 use forebay_types::{ChunkState, JobId, JobState};
 use futures::{StreamExt, TryStreamExt};
@@ -47,6 +48,8 @@ pub struct GatewayConfig {
     pub reach: Reach,
     /// Who commits to the tables of its jobs.
     pub writers: Writers,
+    /// Keys that protected records are encrypted with while they wait.
+    pub keys: Keys,
     /// The database that jobs may have their tables loaded into.
     pub sink: Option<SinkTarget>,
 }
@@ -168,7 +171,13 @@ impl Gateway {
             catalog: Arc::clone(&self.catalog),
             budget: self.budget.clone(),
             intake: self.intake.clone(),
-            staging: Staging::new(output.child(&self.config.staging_folder)?),
+            staging: Staging::new(output.child(&self.config.staging_folder)?).with_keys(self.config.keys.clone()),
+            keys: self.config.keys.clone(),
+            // Whoever sends an encrypted input could have its content written in the clear.
+            input_keys: match self.config.reach {
+                Reach::Anywhere => self.config.keys.clone(),
+                Reach::Served { .. } => Keys::none(),
+            },
             prepared,
             chunk_bytes: chunk_bytes.min(self.config.chunk_bytes),
             backlog: self.config.backlog,

@@ -9,6 +9,7 @@ use forebay_api::{AttemptHeader, AttemptOutcome, Storage};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, Claim, ClaimOutcome, DeathVerdict};
 use forebay_queue::{WorkHandler, WorkItem};
+use forebay_seal::Keys;
 use forebay_types::{ChunkId, JobId, JobState};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
@@ -53,6 +54,8 @@ pub struct TransformConfig {
     pub sql_memory: usize,
     /// Folder of staged chunks below an output.
     pub staging_folder: String,
+    /// Keys of staged copies, and of rejects of protected records.
+    pub keys: Keys,
 }
 
 /// A transform worker: the handler of the queue's messages.
@@ -144,7 +147,7 @@ impl Transform {
             return Ok(Arc::clone(job));
         }
         let job = self.catalog.job(id).await?;
-        let context = Arc::new(JobContext::load(job, &self.config.staging_folder).await?);
+        let context = Arc::new(JobContext::load(job, &self.config.staging_folder, &self.config.keys).await?);
         if jobs.len() >= KNOWN_JOBS {
             jobs.clear();
         }

@@ -12,6 +12,7 @@ use crate::cli::{FAILED, REJECTS, RunArgs};
 use crate::commands::progress::{Here, Progress};
 use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, service_error, sink};
 use crate::embedded::{Embedded, EmbeddedConfig, state_folder};
+use crate::keys;
 use crate::report::Report;
 use crate::supervisor::{self, Role};
 use crate::trim;
@@ -84,6 +85,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
         commit_interval: prepared.tuning.commit_interval,
         crashed,
         sink,
+        keys: keys::of_user()?,
     })
     .await?;
     let ended = drive(&embedded, request, &args).await;
