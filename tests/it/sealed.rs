@@ -9,10 +9,10 @@ use crate::kill::{Random, wait};
 use crate::support::{CLINICAL, Outcome, Scratch, patient, patients};
 
 /// What is in no patient of another test, in every protected field of these.
-const CANARY: &str = "Zebrafinch";
+pub(crate) const CANARY: &str = "Zebrafinch";
 
 /// Patients whose protected fields all hold the canary.
-fn marked(count: u64) -> String {
+pub(crate) fn marked(count: u64) -> String {
     let mark = |n: u64| {
         let line = patient(n).replace("\"name\":\"Ana ", "\"name\":\"Zebrafinch ").replace("lorem ipsum", CANARY);
         line.replace(" Oak St", " Zebrafinch St").replace("\"phone\":\"555-", "\"phone\":\"Zebrafinch-") + "\n"
@@ -40,7 +40,7 @@ fn piped(scratch: &Scratch, args: &[&str], text: &str) -> Outcome {
 }
 
 /// Files below a folder that hold the canary, plain or compressed.
-fn found(folder: PathBuf) -> Vec<PathBuf> {
+pub(crate) fn found(folder: PathBuf) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -75,6 +75,7 @@ fn streams_and_compressed_inputs_of_protected_records_come_through_and_wait_encr
         .expect(0)
         .conserved();
     let packed = scratch.write("p.ndjson.zst", zstd(&text));
+    assert_eq!(found(scratch.path("")).len(), 2, "what holds the canary, plain and compressed, is not found");
     scratch.forebay(&["run", "clinical", &packed, "--output", "packed"]).expect(0).conserved();
     for output in ["pipe", "packed"] {
         assert_eq!(scratch.tables(output, &CLINICAL), expected, "{output}");
@@ -163,7 +164,7 @@ fn without_the_key_what_waits_is_neither_made_nor_read() {
     let mut command = scratch.command(&["run", "clinical", &input, "--output", "file", "--report", "report.json"]);
     let output = command.env_remove("XDG_CONFIG_HOME").env_remove("HOME").output().unwrap();
     scratch.finish(output).expect(0).conserved();
-    for (name, value) in [("FOREBAY_KEY_FILE", "nowhere"), ("FOREBAY_KEY", "s3cret")] {
+    for (name, value) in [("FOREBAY_KEY_FILE", "nowhere"), ("FOREBAY_KEYS", "s3cret")] {
         let mut command = scratch.command(&args);
         let wrong = scratch.finish(command.env(name, value).output().unwrap());
         wrong.expect(2);

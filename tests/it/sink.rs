@@ -41,8 +41,13 @@ fn rows(server: &Postgres, database: &str, table: &str) -> Vec<String> {
 
 /// Asserts that the sink has the very rows of the lake.
 fn equal(scratch: &Scratch, output: &str, server: &Postgres, database: &str) {
+    equal_to(|table| scratch.rows(output, table), server, database);
+}
+
+/// Asserts that the sink has these rows of the clinical recipe.
+pub(crate) fn equal_to(lake: impl Fn(&str) -> Vec<String>, server: &Postgres, database: &str) {
     for table in CLINICAL {
-        let expected = scratch.rows(output, table);
+        let expected = lake(table);
         assert!(!expected.is_empty());
         let there = rows(server, database, table);
         let difference = expected.iter().zip(&there).find(|(expected, there)| expected != there);

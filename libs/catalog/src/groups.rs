@@ -219,16 +219,17 @@ impl Catalog {
     }
 
     /// Groups of a job that are in the Delta logs and not in its sink, in the order of their commits: at most `limit`.
+    /// None that comes after one which is not in the logs yet.
     pub async fn groups_to_load(&self, job: JobId, limit: u32) -> Result<Vec<UnpublishedGroup>> {
         let groups = commit_group::Entity::find()
             .filter(commit_group::Column::Job.eq(job.0))
             .filter(commit_group::Column::ToLoad.eq(true))
-            .filter(commit_group::Column::State.eq(GroupState::Published.as_str()))
             .order_by_asc(commit_group::Column::CommitSeq)
             .limit(u64::from(limit))
             .all(&self.db)
             .await?;
-        self.with_files(groups).await
+        let published = |group: &commit_group::Model| group.state == GroupState::Published.as_str();
+        self.with_files(groups.into_iter().take_while(published).collect()).await
     }
 
     /// Notes that its job's sink has a group. May be repeated.

@@ -44,7 +44,7 @@ impl Keys {
     /// [`SealError::KeyFile`] and [`SealError::BadKey`].
     pub fn given(text: Option<&str>, file: Option<&Path>) -> Result<Option<Self>, SealError> {
         let ring = match (text, file) {
-            (Some(text), _) => Keyring::parse(text, "FOREBAY_KEY")?,
+            (Some(text), _) => Keyring::parse(text, "FOREBAY_KEYS")?,
             (None, Some(path)) => read(path)?,
             (None, None) => return Ok(None),
         };

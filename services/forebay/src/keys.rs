@@ -16,7 +16,7 @@ pub(crate) fn given(text: Option<&str>, file: Option<&Path>) -> Result<Keys, Usa
 /// when something is encrypted first.
 pub(crate) fn of_user() -> Result<Keys, Usage> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let (text, file) = (set("FOREBAY_KEY"), set("FOREBAY_KEY_FILE").map(PathBuf::from));
+    let (text, file) = (set("FOREBAY_KEYS"), set("FOREBAY_KEY_FILE").map(PathBuf::from));
     let given = Keys::given(text.as_deref(), file.as_deref()).map_err(|error| Usage(error.to_string()))?;
     Ok(given.or_else(|| forebay_seal::home().map(Keys::at_home)).unwrap_or_else(Keys::none))
 }

@@ -203,7 +203,7 @@ impl Node {
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         wiring.stop = self.stop.clone();
-        wiring.keys = keys::given(settings.key.as_ref().map(|key| key.0.as_str()), settings.key_file.as_deref())?;
+        wiring.keys = keys::given(settings.keys.as_ref().map(|keys| keys.0.as_str()), settings.key_file.as_deref())?;
         if let Some(url) = &settings.sink_url {
             wiring.sink = Some(url.0.parse().map_err(|error| Usage(format!("{error} (setting sink_url)")))?);
         }

@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// First wait for a sink; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
+/// Wait for another writer that loads the same group.
+const BUSY_WAIT: Duration = Duration::from_millis(500);
+
 /// Longest wait between two tries at a sink.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -156,10 +159,15 @@ impl Loads {
         target: &SinkTarget,
         group: &UnpublishedGroup,
     ) -> Result<(), Failure> {
-        let since = Instant::now();
+        let mut since = Instant::now();
         let mut wait = FIRST_WAIT;
         loop {
             match self.group(job, target, group).await {
+                // It will be there, however long the other one takes.
+                Err(SinkError::Busy(_)) => {
+                    since = Instant::now();
+                    tokio::time::sleep(BUSY_WAIT).await;
+                }
                 Err(error) if error.is_transient() && since.elapsed() < PATIENCE => {
                     tracing::warn!(group.id = %group.group, %error, "failed to load a group, trying again");
                     tokio::time::sleep(wait).await;

@@ -58,7 +58,7 @@ settings! {
     /// gateway and transform (default: none)
     key_file: PathBuf, "FOREBAY_KEY_FILE";
     /// The keys themselves, instead of a file: better in the variable than here
-    key: Secret, "FOREBAY_KEY";
+    keys: Secret, "FOREBAY_KEYS";
     /// Memory budget of the process (default: a quarter of the machine's or container's memory, at most 2GiB)
     memory: ByteSize, "FOREBAY_MEMORY";
     /// Chunks decoded, or row groups encoded, at the same time (default: the cores)
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn passwords_do_not_show() {
-        let settings = read("catalog_url: postgres://me:s3cret@db/forebay\nkey: s3cret").unwrap();
+        let settings = read("catalog_url: postgres://me:s3cret@db/forebay\nkeys: s3cret").unwrap();
         let shown = format!("{settings:?}");
         assert!(!shown.contains("s3cret") && shown.contains("db/forebay"), "{shown}");
     }
