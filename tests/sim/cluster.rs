@@ -12,6 +12,7 @@ use forebay_gateway::{Dispatch, Dispatcher};
 use forebay_lake::STAGING_FOLDER;
 use forebay_queue::{JobQueue, WorkHandler};
 use forebay_runtime::simulation;
+use forebay_seal::Keys;
 use forebay_storage::{Janitor, Storage, StorageConfig};
 use forebay_transform::{Transform, TransformConfig};
 use object_store::ObjectStore;
@@ -390,6 +391,7 @@ impl Cluster {
                 chunk_memory: MIB,
                 sql_memory: MIB as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
+                keys: Keys::none(),
                 observer: Observer::default(),
             },
             Arc::new(Notify::new()),

@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod embedded;
+mod keys;
 mod leases;
 mod plan;
 mod report;
