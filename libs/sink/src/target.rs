@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
@@ -100,8 +101,8 @@ impl FromStr for SinkTarget {
 /// The sink's URL with user and password, as a person or a service is given it. It shows itself without them.
 #[derive(Clone)]
 pub struct SinkUrl {
-    target: SinkTarget,
-    options: PgConnectOptions,
+    target: Arc<SinkTarget>,
+    options: Arc<PgConnectOptions>,
 }
 
 impl SinkUrl {
@@ -146,7 +147,7 @@ impl FromStr for SinkUrl {
         if options.get_application_name().is_none() {
             options = options.application_name("forebay");
         }
-        Ok(Self { target, options })
+        Ok(Self { target: Arc::new(target), options: Arc::new(options) })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The sink against a real server.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, and says why")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -193,7 +195,7 @@ async fn a_table_that_does_not_fit_is_refused_with_the_remedy() {
         ("CREATE TABLE items (id int, name text, at date NOT NULL)", "'at' may not be null"),
     ] {
         psql(server, &url, sql);
-        let error = sink.prepare(sink.target(), &[("items".to_owned(), schema.clone())]).await.unwrap_err();
+        let error = sink.prepare(sink.target(), &[("items".to_owned(), Arc::clone(&schema))]).await.unwrap_err();
         assert!(error.to_string().contains(named) && !error.is_transient(), "{error}");
         psql(server, &url, "DROP TABLE items");
     }

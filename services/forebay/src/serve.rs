@@ -161,7 +161,7 @@ impl Node {
         if service == Service::Enrichment {
             services = services.enrichment(Arc::new(forebay_enrichment::Enrichment));
         } else {
-            services = node.wire(service, settings, died, &metrics, services).await?;
+            services = Box::pin(node.wire(service, settings, died, &metrics, services)).await?;
         }
         let health = services.health();
         let options = ServerOptions {

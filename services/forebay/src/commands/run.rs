@@ -105,7 +105,8 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
         sink::prepare(url, target, steps.tables()).await?;
     }
     let started = Instant::now();
-    let embedded = Embedded::start(EmbeddedConfig {
+    // Large, and done once: what waits should not carry it.
+    let embedded = Box::pin(Embedded::start(EmbeddedConfig {
         output: args.output.clone(),
         plan: plan.clone(),
         file_bytes: prepared.tuning.file_bytes.0,
@@ -113,7 +114,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
         crashed,
         sink,
         keys: keys::of_user()?,
-    })
+    }))
     .await?;
     let ended = drive(&embedded, request, &args, signals).await;
     let result = match ended {
