@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use forebay::RemoteWriters;
+use forebay::{RemoteWriters, keep_leases};
 use forebay_api::Observer;
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
@@ -375,6 +375,11 @@ impl Cluster {
         process.runtime.spawn(async move { dispatcher.run(CancellationToken::new()).await });
     }
 
+    fn keep_leases(&self, process: &Process, catalog: &Arc<Catalog>, stop: &CancellationToken) {
+        let (catalog, owner, stop) = (Arc::clone(catalog), process.name.clone(), stop.clone());
+        process.runtime.spawn(keep_leases(catalog, owner, LEASE, Observer::default(), stop));
+    }
+
     fn start_worker(&self, process: &Process, catalog: Arc<Catalog>, budget: &Budget, died: Option<String>) {
         let (stop, queue, in_flight) = (CancellationToken::new(), self.queue.clone(), self.sizes.in_flight);
         let transform = Arc::new(Transform::new(
@@ -395,8 +400,7 @@ impl Cluster {
             Arc::new(Notify::new()),
             stop.clone(),
         ));
-        let (worker, told) = (Arc::clone(&transform), stop.clone());
-        process.runtime.spawn(async move { worker.keep_leases(told).await });
+        self.keep_leases(process, &catalog, &stop);
         let sim = self.sim.clone();
         process.runtime.spawn(async move {
             // As a supervisor's next worker does. If it fails, leases run out instead.
@@ -436,7 +440,8 @@ impl Cluster {
         let (writer, told) = (Arc::clone(&storage), stop.clone());
         process.runtime.spawn(async move { writer.run(told).await });
         let (writer, told) = (Arc::clone(&storage), stop.clone());
-        process.runtime.spawn(async move { writer.keep_leases(told).await });
+        process.runtime.spawn(async move { writer.take_over(told).await });
+        self.keep_leases(process, &catalog, &stop);
         process.runtime.spawn(async move { Janitor::new(catalog).run(stop).await });
         let target = Target { process: index, handle: process.runtime.handle().clone(), storage };
         self.addresses.lock().unwrap()[address] = Some(target);

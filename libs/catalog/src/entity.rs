@@ -102,6 +102,7 @@ entity! {
         attempt: i64,
         deaths: i64,
         lapses: i64,
+        failures: i64,
         quarantined: bool,
         owner: Option<String>,
         lease_until: Option<i64>,

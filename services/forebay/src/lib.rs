@@ -16,3 +16,4 @@ pub use embedded::{Embedded, EmbeddedConfig};
 pub use plan::{Holder, Plan, PlanRequest, Roles};
 pub use report::Report;
 pub use serve::RemoteWriters;
+pub use wiring::keep_leases;

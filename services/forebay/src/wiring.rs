@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_api::Observer;
+use forebay_api::{Event, Observer};
 use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
@@ -19,6 +19,9 @@ use crate::plan::Plan;
 /// How long a chunk, or a group of files, is held without a sign of life of its process.
 const LEASE: Duration = Duration::from_secs(15);
 
+/// A lease is renewed so many times before it would run out.
+const RENEWALS: u32 = 3;
+
 /// What the services of one process share, and how each is made of it. One process or several: the wires are these.
 #[derive(Debug)]
 pub(crate) struct Wiring {
@@ -29,6 +32,9 @@ pub(crate) struct Wiring {
     pub(crate) owner: String,
     /// Wakes whoever waits for something to change in this process.
     pub(crate) changed: Arc<Notify>,
+    /// Told first: no more work is taken in.
+    pub(crate) intake: CancellationToken,
+    /// Told last: what is in work is handed back.
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
@@ -52,6 +58,7 @@ impl Wiring {
             plan,
             owner,
             changed: Arc::new(Notify::new()),
+            intake: CancellationToken::new(),
             stop: CancellationToken::new(),
             lease: LEASE,
             observer: Observer::default(),
@@ -124,7 +131,7 @@ impl Wiring {
                 observer: self.observer.clone(),
             },
             Arc::clone(&self.changed),
-            self.stop.clone(),
+            self.intake.clone(),
         )))
     }
 
@@ -136,5 +143,31 @@ impl Wiring {
             changed: Arc::clone(&self.changed),
             staging_folder: STAGING_FOLDER.to_owned(),
         })
+    }
+
+    /// Renews the leases of whatever this process holds, chunks and groups, until `stop`.
+    pub(crate) fn keep_leases(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        keep_leases(Arc::clone(&self.catalog), self.owner.clone(), self.lease, self.observer.clone(), stop)
+    }
+}
+
+/// Renews the leases of whatever a process holds, chunks and groups, until `stop`.
+pub async fn keep_leases(
+    catalog: Arc<Catalog>,
+    owner: String,
+    lease: Duration,
+    observer: Observer,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = forebay_runtime::sleep(lease / RENEWALS) => {}
+        }
+        match catalog.renew(&owner, lease).await {
+            Ok(held) => observer.tell(Event::Leases { held }),
+            Err(error) => tracing::warn!(%error, "failed to renew leases"),
+        }
     }
 }
