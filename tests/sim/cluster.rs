@@ -337,7 +337,7 @@ impl Cluster {
         let name = format!("{:?}-{index}-{}", slot.role, slot.incarnation);
         self.sim.note(&format!("{name} starts"));
         let (role, died) = (slot.role, slot.died.take());
-        let process = Process::new(name.clone());
+        let process = Process::new(name);
         let catalog = Arc::new(self.catalog.of_another_process());
         let budget = Budget::new(64 * MIB);
         match role {
