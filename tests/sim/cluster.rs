@@ -338,7 +338,7 @@ impl Cluster {
         let name = format!("{:?}-{index}-{}", slot.role, slot.incarnation);
         self.sim.note(&format!("{name} starts"));
         let (role, died) = (slot.role, slot.died.take());
-        let process = Process::new(name.clone());
+        let process = Process::new(name);
         let catalog = Arc::new(self.catalog.of_another_process());
         let budget = Budget::new(64 * MIB);
         match role {
@@ -376,6 +376,11 @@ impl Cluster {
         process.runtime.spawn(async move { dispatcher.run(CancellationToken::new()).await });
     }
 
+    fn keep_leases(&self, process: &Process, catalog: &Arc<Catalog>, stop: &CancellationToken) {
+        let (catalog, owner, stop) = (Arc::clone(catalog), process.name.clone(), stop.clone());
+        process.runtime.spawn(keep_leases(catalog, owner, LEASE, Observer::default(), stop));
+    }
+
     fn start_worker(&self, process: &Process, catalog: Arc<Catalog>, budget: &Budget, died: Option<String>) {
         let (stop, queue, in_flight) = (CancellationToken::new(), self.queue.clone(), self.sizes.in_flight);
         let transform = Arc::new(Transform::new(
@@ -397,8 +402,7 @@ impl Cluster {
             Arc::new(Notify::new()),
             stop.clone(),
         ));
-        let (owner, told) = (process.name.clone(), stop.clone());
-        process.runtime.spawn(keep_leases(Arc::clone(&catalog), owner, LEASE, Observer::default(), told));
+        self.keep_leases(process, &catalog, &stop);
         let sim = self.sim.clone();
         process.runtime.spawn(async move {
             // As a supervisor's next worker does. If it fails, leases run out instead.
@@ -439,8 +443,7 @@ impl Cluster {
         process.runtime.spawn(async move { writer.run(told).await });
         let (writer, told) = (Arc::clone(&storage), stop.clone());
         process.runtime.spawn(async move { writer.take_over(told).await });
-        let (owner, told) = (process.name.clone(), stop.clone());
-        process.runtime.spawn(keep_leases(Arc::clone(&catalog), owner, LEASE, Observer::default(), told));
+        self.keep_leases(process, &catalog, &stop);
         process.runtime.spawn(async move { Janitor::new(catalog).run(stop).await });
         let target = Target { process: index, handle: process.runtime.handle().clone(), storage };
         self.addresses.lock().unwrap()[address] = Some(target);

@@ -5,6 +5,8 @@
 //!
 //! One thread runs one world, and the seed decides everything: the same seed gives the same run.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, and says why")]
+
 mod audit;
 mod cluster;
 mod input;

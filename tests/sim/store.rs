@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_runtime::simulation;
@@ -55,9 +55,7 @@ impl Store {
 
     fn dated(&self, mut meta: ObjectMeta) -> ObjectMeta {
         let since = self.written.lock().unwrap().get(&meta.location).copied().unwrap_or_default();
-        let at = forebay_runtime::system_now() - self.sim.time() + since;
-        let seconds = at.duration_since(UNIX_EPOCH).unwrap();
-        meta.last_modified = std::time::SystemTime::from(UNIX_EPOCH + seconds).into();
+        meta.last_modified = (forebay_runtime::system_now() - self.sim.time() + since).into();
         meta
     }
 }

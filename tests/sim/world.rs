@@ -156,6 +156,7 @@ impl Sim {
     }
 
     /// Notes that something happened.
+    #[expect(clippy::print_stdout, reason = "whoever runs one seed wants to see what happens")]
     pub(crate) fn note(&self, what: &str) {
         let mut state = self.state();
         state.events += 1;

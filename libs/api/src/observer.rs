@@ -86,9 +86,11 @@ pub enum LogResult {
     Failed,
 }
 
+type Observe = dyn Fn(Event<'_>) + Send + Sync;
+
 /// Whoever wants to know what a service does, to count it. Clones tell the same one.
 #[derive(Clone, Default)]
-pub struct Observer(Option<Arc<dyn Fn(Event<'_>) + Send + Sync>>);
+pub struct Observer(Option<Arc<Observe>>);
 
 impl Observer {
     /// Calls a function at each event. It must be quick.

@@ -95,6 +95,7 @@ impl MigrationName for JobTrace {
     }
 }
 
+// As above.
 #[expect(elided_lifetimes_in_paths)]
 #[async_trait::async_trait]
 impl MigrationTrait for JobTrace {

@@ -56,7 +56,7 @@ pub struct TransformConfig {
     pub sql_memory: usize,
     /// Folder of staged chunks below an output.
     pub staging_folder: String,
-    /// Who counts attempts and leases.
+    /// Who counts attempts.
     pub observer: Observer,
     /// Keys of staged copies, and of rejects of protected records.
     pub keys: Keys,
@@ -196,7 +196,7 @@ impl Transform {
             Ok(Ok(())) => AttemptResult::Written,
             Ok(Err(Failure::Stale)) if self.stop.is_cancelled() => AttemptResult::HandedBack,
             Ok(Err(Failure::Stale)) => AttemptResult::Stale,
-            Ok(Err(Failure::Transient(_))) if claim.attempt < TRIES => AttemptResult::Retried,
+            Ok(Err(Failure::Transient(_))) if claim.failures + 1 < TRIES => AttemptResult::Retried,
             Ok(Err(Failure::Transient(_) | Failure::Fatal(_))) => AttemptResult::Failed,
             Err(_) => AttemptResult::Died,
         }
