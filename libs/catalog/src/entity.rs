@@ -57,6 +57,7 @@ entity! {
         commits: i64,
         staged_bytes: i64,
         sink: Option<String>,
+        traceparent: Option<String>,
     }
 }
 
@@ -102,6 +103,7 @@ entity! {
         attempt: i64,
         deaths: i64,
         lapses: i64,
+        failures: i64,
         quarantined: bool,
         owner: Option<String>,
         lease_until: Option<i64>,

@@ -12,6 +12,7 @@ mod attempts;
 mod catalog;
 mod connect;
 mod deaths;
+mod ending;
 mod entity;
 mod error;
 mod framing;
@@ -23,6 +24,8 @@ mod orphans;
 mod outbox;
 mod progress;
 mod recovery;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod staging;
 mod usage;
 

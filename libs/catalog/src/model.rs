@@ -28,6 +28,8 @@ pub struct NewJob {
     pub max_rejects: Option<u64>,
     /// Where its committed groups are loaded besides, without secrets.
     pub sink: Option<String>,
+    /// The trace that it was submitted in: W3C's `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 /// A job. Times are in microseconds since the epoch.
@@ -55,6 +57,8 @@ pub struct Job {
     pub max_rejects: Option<u64>,
     /// Where its committed groups are loaded besides, without secrets.
     pub sink: Option<String>,
+    /// The trace that it was submitted in: W3C's `traceparent`.
+    pub traceparent: Option<String>,
     /// What it is doing.
     pub state: JobState,
     /// Why it failed.
@@ -181,6 +185,8 @@ pub struct Claim {
     pub deaths: u32,
     /// How many leases of it ran out since the last death.
     pub lapses: u32,
+    /// How many attempts at it failed of something that passes.
+    pub failures: u32,
     /// True if it killed too many: all its records become rejects, and the recipe does not run.
     pub quarantined: bool,
     /// Number of its input in the job.
@@ -338,6 +344,8 @@ pub struct QueueDepth {
     pub at_work: u64,
     /// Chunks that wait for their group's commit.
     pub written: u64,
+    /// Input bytes, before compression, whose copies are in staging.
+    pub staged_bytes: u64,
 }
 
 /// What a tenant has in hand.

@@ -8,6 +8,8 @@ mod input;
 mod place;
 mod probe;
 mod retry;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sniff;
 mod staging;
 mod unfinished;

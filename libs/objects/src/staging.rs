@@ -51,7 +51,7 @@ impl Staging {
                 None => Ok(compressed),
             }
         };
-        let compressed = tokio::task::spawn_blocking(packed).await.map_err(|error| StoreError::Store {
+        let compressed = forebay_runtime::blocking(packed).await.map_err(|error| StoreError::Store {
             place: place.clone(),
             message: error.to_string(),
             transient: false,

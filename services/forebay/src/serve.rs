@@ -1,5 +1,6 @@
 //! `forebay serve`: one service, or all of them, as a process that others call.
 
+mod counted;
 mod drain;
 mod sampler;
 mod settings;
@@ -40,6 +41,7 @@ use crate::wiring::Wiring;
 
 use settings::LogForm;
 pub(crate) use settings::{Address, Settings};
+pub use writers::RemoteWriters;
 
 /// Where `forebay serve all` keeps everything when nothing else is said.
 const DEFAULT_STORE: &str = "forebay-store";
@@ -202,7 +204,7 @@ impl Node {
         trim::start(plan.memory.0);
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
-        wiring.stop = self.stop.clone();
+        (wiring.intake, wiring.stop) = (self.intake.clone(), self.stop.clone());
         wiring.keys = keys::given(settings.keys.as_ref().map(|keys| keys.0.as_str()), settings.key_file.as_deref())?;
         if let Some(url) = &settings.sink_url {
             wiring.sink = Some(url.0.parse().map_err(|error| Usage(format!("{error} (setting sink_url)")))?);
@@ -210,14 +212,20 @@ impl Node {
         if let Some(lease) = settings.lease {
             wiring.lease = lease.0;
         }
+        wiring.observer = counted::observer(metrics);
         sampler::start(&wiring, metrics, &mut self.tasks);
+        let leases = wiring.keep_leases(self.stop.clone());
+        self.tasks.spawn(async move {
+            leases.await;
+            Ok(())
+        });
         let storage: Arc<dyn forebay_api::Storage> = if roles.storage {
             let storage = self.start_storage(&wiring, settings)?;
             services = services.storage(Arc::clone(&storage) as Arc<dyn forebay_api::Storage>);
             storage
         } else {
             let addresses = Settings::needed(&settings.storage_url, "storage_url", "FOREBAY_STORAGE_URL")?;
-            Arc::new(writers::RemoteWriters::connect(&addresses, &client_security(settings)).map_err(service_error)?)
+            Arc::new(RemoteWriters::connect(&addresses, &client_security(settings)).map_err(service_error)?)
         };
         if !roles.gateway && !roles.transform {
             return Ok(services);
@@ -258,7 +266,7 @@ impl Node {
         });
         let (writer, stop) = (Arc::clone(&storage), self.stop.clone());
         self.tasks.spawn(async move {
-            writer.keep_leases(stop).await;
+            writer.take_over(stop).await;
             Ok(())
         });
         if let Some(loader) = wiring.loader()? {
@@ -291,11 +299,6 @@ impl Node {
                 transform.settle_death(&claim).await.map_err(service_error)?;
             }
         }
-        let (worker, stop) = (Arc::clone(&transform), self.stop.clone());
-        self.tasks.spawn(async move {
-            worker.keep_leases(stop).await;
-            Ok(())
-        });
         let (handler, stop, in_flight) = (Arc::clone(&transform), self.intake.clone(), wiring.plan.in_flight);
         self.tasks.spawn(async move {
             queue

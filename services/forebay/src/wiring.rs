@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_api::Observer;
 use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
@@ -15,6 +16,7 @@ use forebay_transform::{Transform, TransformConfig};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::leases::keep_leases;
 use crate::plan::Plan;
 
 /// How long a chunk, or a group of files, is held without a sign of life of its process.
@@ -30,6 +32,9 @@ pub(crate) struct Wiring {
     pub(crate) owner: String,
     /// Wakes whoever waits for something to change in this process.
     pub(crate) changed: Arc<Notify>,
+    /// Told first: no more work is taken in.
+    pub(crate) intake: CancellationToken,
+    /// Told last: what is in work is handed back.
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
@@ -37,6 +42,8 @@ pub(crate) struct Wiring {
     pub(crate) keys: Keys,
     /// Database that jobs may have their tables loaded into.
     pub(crate) sink: Option<SinkUrl>,
+    /// Who counts what the services do.
+    pub(crate) observer: Observer,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -55,10 +62,12 @@ impl Wiring {
             plan,
             owner,
             changed: Arc::new(Notify::new()),
+            intake: CancellationToken::new(),
             stop: CancellationToken::new(),
             lease: LEASE,
             keys: Keys::none(),
             sink: None,
+            observer: Observer::default(),
             _standing: standing,
         })
     }
@@ -87,6 +96,7 @@ impl Wiring {
                 commit_interval,
                 encoders: self.plan.workers,
                 spill,
+                observer: self.observer.clone(),
             },
         ))
     }
@@ -114,6 +124,7 @@ impl Wiring {
                 sql_memory: self.plan.sql_memory as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
                 keys: self.keys.clone(),
+                observer: self.observer.clone(),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),
@@ -134,9 +145,10 @@ impl Wiring {
                 writers,
                 keys: self.keys.clone(),
                 sink: self.sink.as_ref().map(|url| url.target().clone()),
+                observer: self.observer.clone(),
             },
             Arc::clone(&self.changed),
-            self.stop.clone(),
+            self.intake.clone(),
         )))
     }
 
@@ -148,5 +160,10 @@ impl Wiring {
             changed: Arc::clone(&self.changed),
             staging_folder: STAGING_FOLDER.to_owned(),
         })
+    }
+
+    /// Renews the leases of whatever this process holds until `stop`.
+    pub(crate) fn keep_leases(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        keep_leases(Arc::clone(&self.catalog), self.owner.clone(), self.lease, self.observer.clone(), stop)
     }
 }

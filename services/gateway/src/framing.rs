@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_api::{Constraint, ServiceError, SubmitEvent};
+use forebay_api::{Constraint, Event, Observer, ServiceError, SubmitEvent};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, Cursor, Job, NewChunk};
 use forebay_decode::{CsvHeader, Dialect};
@@ -10,8 +10,8 @@ use forebay_framing::{Framer, Framing, Targets, header_end};
 use forebay_objects::{Compression, Content, Input, InputInfo, SEALED, Staging, StoreError, decompress};
 use forebay_recipe::Prepared;
 use forebay_seal::{Keys, is_sealed, open_stream};
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -50,6 +50,8 @@ pub(crate) struct JobFraming {
     pub(crate) quota: Option<u64>,
     /// What the framing waits for, for those who watch.
     pub(crate) waits: Waits,
+    /// Who counts bytes.
+    pub(crate) observer: Observer,
     /// The client that submitted the job.
     pub(crate) events: mpsc::Sender<Result<SubmitEvent, ServiceError>>,
 }
@@ -77,7 +79,7 @@ impl JobFraming {
             let input = Input::reopen(&known.identity).await?;
             let start = if sent.is_some() { resume_point(&known).offset } else { 0 };
             let stream = match &sent {
-                Some(sent) => sent.of(known.index, &known.identity.uri, start),
+                Some(sent) => self.counted(sent.of(known.index, &known.identity.uri, start)),
                 None => input.frames(0),
             };
             let known_info = known.info.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -98,6 +100,20 @@ impl JobFraming {
         }
         self.catalog.finish_input(self.job.id).await?;
         self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Counts what a client sends.
+    fn counted(&self, frames: Frames) -> Frames {
+        let observer = self.observer.clone();
+        frames.inspect_ok(move |frame| observer.tell(Event::Received { bytes: frame.len() as u64 })).boxed()
+    }
+
+    /// Makes a copy of a chunk durable.
+    pub(crate) async fn stage(&self, key: &str, raw: Bytes) -> Result<(), Failure> {
+        let bytes = raw.len() as u64;
+        self.staging.put(key, raw).await?;
+        self.observer.tell(Event::Staged { bytes });
         Ok(())
     }
 

@@ -74,6 +74,7 @@ pub(crate) async fn open(
             inputs,
             max_rejects: request.max_rejects,
             sink,
+            traceparent: forebay_telemetry::trace::traceparent(),
         })
         .await?;
     // The tables are made before any row is read: one that does not fit is found at once, and one that gets no rows

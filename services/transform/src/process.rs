@@ -98,7 +98,7 @@ impl Attempt {
             let permit = self.permit().await?;
             let decode = Instant::now();
             let dialect = dialect.clone();
-            let (next_decoder, next_buffer, decoded) = tokio::task::spawn_blocking(move || {
+            let (next_decoder, next_buffer, decoded) = forebay_runtime::blocking(move || {
                 let mut decoded = Vec::new();
                 let result = decoder.decode(&dialect, &buffer, !more, &mut decoded).and_then(|used| {
                     buffer.drain(..used);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use forebay_api::{Gateway, ServiceError};
+use forebay_api::{Gateway, Observer, ServiceError};
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_gateway::{GatewayConfig, Reach};
@@ -14,6 +14,7 @@ use forebay_seal::Keys;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::KeeperArgs;
 use crate::commands::jobs::open_catalog;
 use crate::commands::service_error;
 
@@ -66,13 +67,15 @@ impl ServerArgs {
         };
         Ok(GatewayClient::new(connect(address, &security).map_err(service_error)?))
     }
+}
 
+impl KeeperArgs {
     /// The gateway at the address or, without one, that of an output on this machine, which answers questions about
     /// its jobs.
-    pub(crate) async fn gateway(&self, output: &str) -> anyhow::Result<Arc<dyn Gateway>> {
-        match &self.server {
-            Some(address) => Ok(Arc::new(self.client(address)?)),
-            None => Ok(Arc::new(reader(Arc::new(open_catalog(output).await?))?)),
+    pub(crate) async fn gateway(&self) -> anyhow::Result<Arc<dyn Gateway>> {
+        match &self.server.server {
+            Some(address) => Ok(Arc::new(self.server.client(address)?)),
+            None => Ok(Arc::new(reader(Arc::new(open_catalog(&self.output).await?))?)),
         }
     }
 }
@@ -88,6 +91,7 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
         writers: Writers::One,
         keys: Keys::none(),
         sink: None,
+        observer: Observer::default(),
     };
     let intake = budget.pool("intake", 0)?;
     Ok(forebay_gateway::Gateway::new(

@@ -21,6 +21,7 @@ async fn job(catalog: &Catalog, output: &Place) -> JobId {
         inputs: Vec::new(),
         max_rejects: None,
         sink: None,
+        traceparent: None,
     };
     catalog.open_job(job).await.unwrap().job.id
 }
