@@ -112,6 +112,7 @@ impl Plan {
             settings: "{}".to_owned(),
             inputs: vec![Input::sent("orders", None, None)],
             max_rejects: None,
+            sink: None,
             traceparent: None,
             sink: None,
         }

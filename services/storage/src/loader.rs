@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay_budget::Pool;
 use forebay_catalog::{Catalog, CatalogError, File, Job, UnpublishedGroup};
@@ -88,7 +88,7 @@ impl Loader {
                     };
                     continue;
                 }
-                () = tokio::time::sleep(wait) => {}
+                () = forebay_runtime::sleep(wait) => {}
             }
             match self.loads.catalog.jobs_to_load(JOBS).await {
                 Ok(jobs) => {
@@ -118,13 +118,13 @@ impl Loads {
             Ok(()) => {}
             Err(Failure::Catalog(error)) => {
                 tracing::warn!(job.id = %id, %error, "failed to load a group");
-                tokio::time::sleep(AFTER_FAILURE).await;
+                forebay_runtime::sleep(AFTER_FAILURE).await;
             }
             Err(Failure::Sink(error)) => {
                 tracing::warn!(job.id = %id, %error, "failed to load a group");
                 if let Err(error) = self.catalog.end_job(id, JobState::Failed, Some(error.to_string())).await {
                     tracing::warn!(job.id = %id, %error, "failed to end a job that can't be loaded");
-                    tokio::time::sleep(AFTER_FAILURE).await;
+                    forebay_runtime::sleep(AFTER_FAILURE).await;
                 }
             }
         }
@@ -159,18 +159,18 @@ impl Loads {
         target: &SinkTarget,
         group: &UnpublishedGroup,
     ) -> Result<(), Failure> {
-        let mut since = Instant::now();
+        let mut since = forebay_runtime::now();
         let mut wait = FIRST_WAIT;
         loop {
             match self.group(job, target, group).await {
                 // It will be there, however long the other one takes.
                 Err(SinkError::Busy(_)) => {
-                    since = Instant::now();
-                    tokio::time::sleep(BUSY_WAIT).await;
+                    since = forebay_runtime::now();
+                    forebay_runtime::sleep(BUSY_WAIT).await;
                 }
                 Err(error) if error.is_transient() && since.elapsed() < PATIENCE => {
                     tracing::warn!(group.id = %group.group, %error, "failed to load a group, trying again");
-                    tokio::time::sleep(wait).await;
+                    forebay_runtime::sleep(wait).await;
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
                 }
                 result => return Ok(result?),
