@@ -130,6 +130,79 @@ const TAG: usize = 48;
 /// Where a URL ends at the latest.
 const URL: usize = 2048;
 
+/// Ends of clinical words and names of substances. A word in no list that ends so is no name.
+const CLINICAL: [&[u8]; 62] = [
+    b"itis",
+    b"osis",
+    b"emia",
+    b"aemia",
+    b"ectomy",
+    b"otomy",
+    b"ostomy",
+    b"pathy",
+    b"scopy",
+    b"graphy",
+    b"gram",
+    b"logy",
+    b"logist",
+    b"therapy",
+    b"plasty",
+    b"uria",
+    b"algia",
+    b"penia",
+    b"plegia",
+    b"paresis",
+    b"phasia",
+    b"trophy",
+    b"megaly",
+    b"rrhea",
+    b"rrhage",
+    b"mycin",
+    b"cillin",
+    b"cycline",
+    b"pril",
+    b"sartan",
+    b"statin",
+    b"olol",
+    b"azole",
+    b"idine",
+    b"zepam",
+    b"zolam",
+    b"mab",
+    b"nib",
+    b"tinib",
+    b"navir",
+    b"vir",
+    b"parin",
+    b"oxacin",
+    b"semide",
+    b"thiazide",
+    b"gliptin",
+    b"glutide",
+    b"gliflozin",
+    b"formin",
+    b"setron",
+    b"tidine",
+    b"prazole",
+    b"caine",
+    b"barbital",
+    b"amine",
+    b"oxetine",
+    b"triptan",
+    b"dronate",
+    b"steroid",
+    b"toxin",
+    b"philia",
+    b"blast",
+];
+
+fn is_clinical(word: &[u8]) -> bool {
+    word.len() >= 6
+        && CLINICAL
+            .iter()
+            .any(|end| word.len() >= end.len() + 2 && word[word.len() - end.len()..].eq_ignore_ascii_case(end))
+}
+
 /// Cuts a text into tokens, in one pass over its bytes.
 #[derive(Debug)]
 pub(crate) struct Lexer<'t> {
@@ -265,7 +338,10 @@ impl<'t> Lexer<'t> {
             end = at;
         }
         let hash = hash.finish();
-        let (lexeme, cues) = self.lexicon.get(hash);
+        let (lexeme, mut cues) = self.lexicon.get(hash);
+        if lexeme == Lexeme::NONE && cues == 0 && is_clinical(&self.bytes[start..end]) {
+            cues = Cue::Medical.bit();
+        }
         let shape = match (first_upper, uppers) {
             (false, _) => Shape::Lower,
             (true, _) if letters == 1 => Shape::Initial,

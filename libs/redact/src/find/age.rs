@@ -4,7 +4,7 @@ use crate::cue::Cue;
 use crate::token::{Gap, Kind, Shape};
 
 /// Whoever was born in this year or before is, or would be, over 89. Safe Harbor drops such a year.
-pub(crate) const OLDEST_YEAR: u64 = 1935;
+pub(crate) const OLDEST_YEAR: u64 = 1936;
 
 /// An age over 89 that starts with the number at `i`, or a year of birth that tells one.
 pub(crate) fn over_89(view: &View<'_>, i: usize) -> Option<Match> {

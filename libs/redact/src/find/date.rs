@@ -149,7 +149,7 @@ fn scored(view: &View<'_>, i: usize) -> bool {
 /// `14 March 2020`, `14-Mar-2020`, `14th of March`, `14Mar20`
 fn day_month(view: &View<'_>, i: usize) -> Option<Match> {
     let day = view.digits(i, 1, 2).filter(|day| is_day(*day))?;
-    let mut at = i + 1;
+    let (mut at, mut list) = (i + 1, false);
     if view.joined(at) && view.word_is(at, &["st", "nd", "rd", "th"]) {
         at += 1;
     }
@@ -158,7 +158,9 @@ fn day_month(view: &View<'_>, i: usize) -> Option<Match> {
         if view.word_is(at, &["of"]) {
             at += 1;
         }
-    } else if view.at(at).kind == Kind::Punct && matches!(view.at(at).byte, b'-' | b'/' | b'.' | b' ') {
+    } else if matches!(view.joint(at), b'-' | b'/' | b'.') {
+        // "3. May" is the end of a sentence, unless a year follows.
+        list = view.at(at).is(b'.') && !view.joined(at + 1);
         at += 1;
     }
     let month = view.at(at);
@@ -168,7 +170,7 @@ fn day_month(view: &View<'_>, i: usize) -> Option<Match> {
     let last = year_after(view, at);
     // "2 may be given", "3 March drives"
     let plain = month.shape == Shape::Lower && month.lexeme.word() == 3 && month.len() < 7;
-    (last > at || !plain).then(|| view.find(i, last, Class::Date, "day and month"))
+    (last > at || !(plain || list)).then(|| view.find(i, last, Class::Date, "day and month"))
 }
 
 /// The token of a year that follows a month or day, else `last`. A point or comma may stand between.
