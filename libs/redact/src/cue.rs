@@ -50,9 +50,10 @@ pub(crate) enum Cue {
     Never,
     NumberWord,
     ZipCue,
+    StreetRare,
 }
 
-const NAMES: [(&str, Cue); 48] = [
+const NAMES: [(&str, Cue); 49] = [
     ("title", Cue::Title),
     ("credential", Cue::Credential),
     ("suffix", Cue::Suffix),
@@ -101,6 +102,7 @@ const NAMES: [(&str, Cue); 48] = [
     ("never", Cue::Never),
     ("number_word", Cue::NumberWord),
     ("zip_cue", Cue::ZipCue),
+    ("street_rare", Cue::StreetRare),
 ];
 
 impl Cue {

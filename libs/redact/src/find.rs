@@ -15,7 +15,7 @@ use crate::token::{Kind, Shape};
 use view::{Match, View};
 
 /// Small words that may start something: all others are passed over at once.
-const STARTS: u64 = any(&[Cue::Month, Cue::Holiday, Cue::NumberWord]);
+const STARTS: u64 = any(&[Cue::Month, Cue::Holiday, Cue::NumberWord, Cue::Weekday]);
 
 /// What starts at the token `i`, if anything does.
 pub(crate) fn at(view: &View<'_>, i: usize) -> Option<Match> {
@@ -69,6 +69,8 @@ fn word(view: &View<'_>, i: usize) -> Option<Match> {
             date::from_month(view, i)
         } else if token.has(Cue::Holiday) {
             date::from_holiday(view, i)
+        } else if token.has(Cue::Weekday) {
+            date::from_weekday(view, i)
         } else {
             age::in_words(view, i)
         };

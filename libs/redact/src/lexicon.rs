@@ -75,6 +75,11 @@ impl Lexeme {
         self.0 >> 8 & 3
     }
 
+    /// What is known of it as a name or place only.
+    pub(crate) const fn as_name(self) -> Self {
+        Self(self.0 & !(3 << 6))
+    }
+
     pub(crate) const fn starts_phrase(self) -> bool {
         self.0 & PHRASE != 0
     }

@@ -96,7 +96,9 @@ impl Scanner {
             };
             if classes.has(found.class) {
                 if found.class == Class::Name {
-                    remember(&mut self.seen, &self.tokens[i..found.next.min(self.tokens.len())]);
+                    let sure =
+                        matches!(found.why, "name after a title" | "name after a label" | "name before a credential");
+                    remember(&mut self.seen, &self.tokens[i..found.next.min(self.tokens.len())], sure);
                 }
                 self.spans.push(Span {
                     start: found.start,
@@ -121,7 +123,11 @@ impl Scanner {
         let mut found = Vec::new();
         for i in range {
             let token = &self.tokens[i];
-            if token.is_capital() && self.seen.contains(&token.hash) && right(&view, i) != Right::Eponym {
+            if token.is_capital()
+                && self.seen.contains(&token.hash)
+                && right(&view, i) != Right::Eponym
+                && !only_starts(&view, i)
+            {
                 found.push((token.start, token.end));
             }
         }
@@ -162,10 +168,21 @@ impl Scanner {
     }
 }
 
-fn remember(seen: &mut Vec<u64>, tokens: &[Token]) {
+/// True if a common word has its capital only because a sentence starts, and no verb of a person follows.
+fn only_starts(view: &View<'_>, i: usize) -> bool {
+    let token = view.at(i);
+    let starts = matches!(token.gap, Gap::Break | Gap::Line)
+        || (view.before(i, 1).kind == Kind::Punct && !view.before(i, 1).is(b','));
+    let next = view.at(i + 1);
+    token.lexeme.word() >= 2 && starts && !(next.has(Cue::Speech) || (next.is(b'\'') && view.joined(i + 1)))
+}
+
+/// Keeps the words of a name. With `sure`, a title or label told that it is one, so that common words are kept too.
+fn remember(seen: &mut Vec<u64>, tokens: &[Token], sure: bool) {
     for token in tokens {
         let name = token.is_capital() && token.len() >= 3 && token.gap <= Gap::Break && token.kind == Kind::Word;
-        let clear = grade(token) >= Grade::Unknown && token.lexeme.word() < 2 && !token.has(Cue::Eponym);
+        let clear =
+            grade(token) >= Grade::Unknown && (token.lexeme.word() < 2 || sure) && !(token.has(Cue::Eponym) && !sure);
         if name && clear && seen.len() < SEEN && !seen.contains(&token.hash) {
             seen.push(token.hash);
         }

@@ -288,7 +288,7 @@ impl<'t> Lexer<'t> {
     fn word(&mut self, tokens: &mut Vec<Token>) {
         let (start, mut at) = (self.at, self.at);
         let (mut hash, mut uppers, mut letters, mut first_upper) = (WordHash::new(), 0_u32, 0_u32, false);
-        let mut end = at;
+        let (mut end, mut foreign) = (at, false);
         while let Some(byte) = self.bytes.get(at) {
             match BYTES[usize::from(*byte)] {
                 Byte::Lower => {
@@ -309,7 +309,10 @@ impl<'t> Lexer<'t> {
                     let Some(c) = self.text[at..].chars().next() else { break };
                     let after = at + c.len_utf8();
                     match fold(c) {
-                        Folded::Ascii(ascii) => hash = hash.push(ascii),
+                        Folded::Ascii(ascii) => {
+                            foreign = true;
+                            hash = hash.push(ascii);
+                        }
                         Folded::Letter => {
                             for lower in c.to_lowercase() {
                                 hash = lower.encode_utf8(&mut [0; 4]).bytes().fold(hash, WordHash::push);
@@ -338,7 +341,11 @@ impl<'t> Lexer<'t> {
             end = at;
         }
         let hash = hash.finish();
-        let (lexeme, mut cues) = self.lexicon.get(hash);
+        let (mut lexeme, mut cues) = self.lexicon.get(hash);
+        if foreign && first_upper {
+            // "Löwer" is not "lower".
+            (lexeme, cues) = (lexeme.as_name(), 0);
+        }
         if lexeme == Lexeme::NONE && cues == 0 && is_clinical(&self.bytes[start..end]) {
             cues = Cue::Medical.bit();
         }

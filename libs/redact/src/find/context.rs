@@ -43,6 +43,11 @@ pub(crate) fn left(view: &View<'_>, i: usize) -> Left {
     if before.is(b':') || (before.is(b'*') && view.before(at, 1).is(b'*')) {
         return label(view, at);
     }
+    // "Thanks,\nAnna"
+    let closes = &["thanks", "regards", "sincerely", "best", "cheers", "warmly", "wishes", "you", "truly", "yours"];
+    if before.is(b',') && view.at(i).gap == Gap::Line && view.word_is(at.wrapping_sub(1), closes) {
+        return Left::Strong;
+    }
     if matches!(before.byte, b'(' | b'"' | b',' | b'-' | b'/' | b'[') && before.kind == Kind::Punct {
         let comma = before.is(b',');
         at = at.wrapping_sub(1);
@@ -69,13 +74,13 @@ pub(crate) fn left(view: &View<'_>, i: usize) -> Left {
     if before.cues & any(&[Cue::Kin, Cue::Role, Cue::StrongBy]) != 0 && !joins {
         return Left::Strong;
     }
-    if before.has(Cue::By) {
-        return Left::Weak;
-    }
     // "Maria and Jose"
     let list = view.word_is(at, &["and", "or"])
         && (view.follows_find(at, Class::Name) || is_name_tag(view, at.wrapping_sub(1)));
-    if list { Left::Weak } else { Left::None }
+    if list {
+        return Left::Strong;
+    }
+    if before.has(Cue::By) { Left::Weak } else { Left::None }
 }
 
 fn is_title(view: &View<'_>, i: usize, pointed: bool) -> bool {
@@ -108,6 +113,30 @@ fn label(view: &View<'_>, colon: usize) -> Left {
     Left::None
 }
 
+/// What is done to persons, and hardly to anything else.
+const DONE_TO_PERSONS: &[&str] = &[
+    "seen",
+    "admitted",
+    "discharged",
+    "advised",
+    "told",
+    "asked",
+    "referred",
+    "brought",
+    "born",
+    "transferred",
+    "informed",
+    "counseled",
+    "hospitalized",
+    "readmitted",
+    "married",
+    "instructed",
+    "extubated",
+    "intubated",
+    "ambulating",
+    "accompanied",
+];
+
 /// What the words behind `last` say about a name that ends there.
 pub(crate) fn right(view: &View<'_>, last: usize) -> Right {
     let mut at = last + 1;
@@ -139,7 +168,10 @@ pub(crate) fn right(view: &View<'_>, last: usize) -> Right {
     }
     if next.kind == Kind::Word && next.shape == Shape::Lower && next.gap <= Gap::Line {
         let is_a = view.word_is(at, &["is", "was"]) && view.word_is(at + 1, &["a", "an"]) && person_soon(view, at + 2);
-        if next.has(Cue::StrongSpeech) || is_a {
+        let passive = view.word_is(at, &["was", "is", "has"])
+            && (view.word_is(at + 1, DONE_TO_PERSONS)
+                || (view.word_is(at + 1, &["been"]) && view.word_is(at + 2, DONE_TO_PERSONS)));
+        if next.has(Cue::StrongSpeech) || is_a || passive {
             return Right::Strong;
         }
     }

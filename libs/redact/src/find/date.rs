@@ -197,7 +197,7 @@ fn year_after(view: &View<'_>, last: usize) -> usize {
         return at + 1;
     }
     match view.number(at) {
-        Some((year, 4)) if is_year(year) && !view.unit_after(at + 1) => at,
+        Some((year, 4)) if (1900..2100).contains(&year) || (is_year(year) && !view.unit_after(at + 1)) => at,
         Some((_, 2)) if dashed || view.joined(at) => at,
         _ => last,
     }
@@ -279,7 +279,24 @@ fn alone(view: &View<'_>, i: usize, capital: bool) -> bool {
     before && month.len() >= 3 && !(of && also_name) && !view.at(i + 1).is_capital()
 }
 
-/// A holiday with its year, or a weekday that leads a date.
+/// A weekday that leads a date, with that date. By itself it is relative, and stays.
+pub(crate) fn from_weekday(view: &View<'_>, i: usize) -> Option<Match> {
+    let mut at = i + 1;
+    while view.at(at).kind == Kind::Punct && matches!(view.at(at).byte, b',' | b'.' | b'(') && at < i + 3 {
+        at += 1;
+    }
+    if view.at(at).gap > Gap::Space {
+        return None;
+    }
+    let date = match view.at(at).kind {
+        Kind::Number => from_number(view, at),
+        Kind::Word if view.at(at).has(Cue::Month) => from_month(view, at),
+        _ => None,
+    }?;
+    Some(Match { start: view.at(i).start, ..date })
+}
+
+/// A holiday with its year.
 pub(crate) fn from_holiday(view: &View<'_>, i: usize) -> Option<Match> {
     let mut at = i + 1;
     if view.word_is(at, &["day", "eve"]) {

@@ -309,7 +309,8 @@ fn accepted(view: &View<'_>, run: &Run, side: Left, behind: Right) -> Option<&'s
         return (side == Left::Weak && run.uppers == 0).then_some("capitals after a word like 'with'");
     }
     if run.known > 0 {
-        let good = (run.given >= 2 && run.words >= 2) || run.weight >= 5 || side == Left::Weak;
+        let named = run.known + run.unknown == run.words && run.uppers == 0;
+        let good = run.given >= 2 || run.weight >= 5 || side == Left::Weak || named;
         return good.then_some("given and family name");
     }
     ((run.given >= 4 && run.family >= 4) || (side == Left::Weak && run.weight >= 6)).then_some("given and family name")
@@ -318,20 +319,36 @@ fn accepted(view: &View<'_>, run: &Run, side: Left, behind: Right) -> Option<&'s
 /// One listed word by itself.
 fn alone(view: &View<'_>, run: &Run, side: Left) -> Option<&'static str> {
     let token = view.at(run.first);
-    if run.eponyms > 0 || run.known == 0 && run.initials == 0 {
+    if run.eponyms > 0 || run.uppers > 0 {
         return None;
     }
-    let weight = run.weight;
+    let (weight, word) = (run.weight, token.lexeme.word());
     if run.initials > 0 {
-        return (token.kind == Kind::Word && weight >= 2 && run.unknown == 0).then_some("initial and family name");
+        return (run.known > 0 && weight >= 2).then_some("initial and family name");
     }
-    let upper = run.uppers > 0;
-    let quiet = token.lexeme.place() >= 2 && side == Left::None;
-    if side == Left::Weak && weight >= 2 && !upper && !quiet {
-        return Some("listed name after a word like 'with'");
+    let next = view.at(run.last + 1);
+    let acts = next.kind == Kind::Word && next.has(Cue::Speech) && next.shape == Shape::Lower && next.gap <= Gap::Line;
+    let owns = next.is(b'\'') && view.joined(run.last + 1) && view.word_is(run.last + 2, &["s"]);
+    let starts = matches!(token.gap, Gap::Break | Gap::Line) || view.before(run.first, 1).is(b'.');
+    let placed = token.lexeme.place() >= 2 && token.lexeme.given() < 5;
+    if word < 2 && run.known > 0 {
+        if side == Left::Weak && !placed {
+            return Some("listed name after a word like 'with'");
+        }
+        let enough = if acts || owns {
+            2
+        } else if starts || placed {
+            4
+        } else {
+            3
+        };
+        let quiet = (placed && !acts) || (word > 0 && starts && !acts && !owns);
+        return (weight >= enough && !quiet).then_some("listed name");
     }
-    let starts = matches!(token.gap, Gap::Break | Gap::Line);
-    (weight >= 4 && !upper && !quiet && (token.lexeme.word() == 0 || !starts)).then_some("listed name")
+    // "John has", "White was seen": common words, but more common names.
+    let told = (acts || owns) && token.lexeme.given() >= 6 && token.cues & any(&[Cue::Month, Cue::State]) == 0;
+    let within = side == Left::Weak && !starts && token.lexeme.given() >= 6 && token.shape == Shape::Title;
+    (told || within).then_some("common name")
 }
 
 /// `maria lopez` in a text that has no capitals.

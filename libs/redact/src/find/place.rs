@@ -25,7 +25,7 @@ pub(crate) fn zip(view: &View<'_>, i: usize) -> Option<Match> {
     let before = view.at(at);
     let near = view.at(i).gap <= Gap::Line;
     let state = is_state(view, at) && before.kind == Kind::Word;
-    let cued = before.has(Cue::ZipCue) || (view.word_is(at, &["code", "is"]) && view.before(at, 1).has(Cue::ZipCue));
+    let cued = view.cue_before(i, 4, Cue::ZipCue.bit()) != 0;
     let place = (view
         .last
         .is_some_and(|last| last.next == at.wrapping_add(1) && matches!(last.class, Class::Place | Class::Street)))
@@ -101,6 +101,9 @@ fn street_name(view: &View<'_>, from: usize) -> Option<usize> {
             return None;
         }
         let saint = words == 0 && view.word_is(at, &["st"]);
+        if words > 0 && token.has(Cue::StreetRare) && capitals && token.is_capital() && rare(view, from, at) {
+            return Some(at);
+        }
         if words > 0 && token.has(Cue::StreetSuffix) && !saint && (token.is_capital() || !capitals) {
             let point = usize::from(view.joint(at + 1) == b'.' && token.len() <= 4);
             let mut last = at + point;
@@ -131,6 +134,15 @@ fn street_name(view: &View<'_>, from: usize) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether an unusual suffix ends a street's name: the number is long, and the word before is a name or an address goes on.
+fn rare(view: &View<'_>, from: usize, at: usize) -> bool {
+    let (name, number) = (view.before(at, 1).lexeme, view.before(from, 1).len());
+    let next = view.at(at + 1);
+    let followed = next.has(Cue::UnitCue) || next.is(b',') || next.gap >= Gap::Line;
+    let named = name.given().max(name.family()) >= 2 || name.place() > 0;
+    number >= 3 && (named || followed) && !next.has(Cue::StreetSuffix) && !next.has(Cue::StreetRare)
 }
 
 /// Takes in `, Apt 4B`, `#12`, `N.W.`
@@ -179,10 +191,15 @@ pub(crate) fn place(view: &View<'_>, i: usize) -> Option<Match> {
     if let Some(last) = last {
         let state = state_after(view, last);
         let word = view.at(i);
+        let within = view.word_is(i.wrapping_sub(1), &["in", "from", "near"])
+            && word.lexeme.word() == 0
+            && weight >= 2
+            && !word.has(Cue::Eponym);
         let sure = after_street
             || state.is_some()
             || cued
             || (length > 1 && weight >= 2)
+            || within
             || (weight == 3 && preceded(view, i) && word.lexeme.word() == 0 && word.lexeme.given() < 4);
         let title =
             view.before(i, 1).has(Cue::Title) || (view.before(i, 1).is(b'.') && view.before(i, 2).has(Cue::Title));
@@ -229,11 +246,11 @@ fn resides(view: &View<'_>, i: usize) -> bool {
     if near && before.is(b':') {
         return view.word_is(
             i.wrapping_sub(2),
-            &["city", "town", "county", "hometown", "residence", "birthplace", "location"],
+            &["city", "town", "county", "hometown", "went", "flew", "residence", "birthplace", "location"],
         );
     }
     near && before.has(Cue::PlaceCue)
-        && (2..=4).any(|step| {
+        && (2..=if view.follows_find(i.wrapping_sub(1), Class::Date) { 8 } else { 4 }).any(|step| {
             let token = view.before(i, step);
             token.kind == Kind::Word && token.has(Cue::ResideCue) && token.is_capital() == (token.shape == Shape::Title)
         })
@@ -340,16 +357,44 @@ fn unlisted(view: &View<'_>, i: usize, after_street: bool, cued: bool) -> Option
     }
     let comma_state =
         view.at(last + 1).is(b',') && state_after(view, last).is_some() && !view.at(last + 2).has(Cue::Credential);
-    if after_street || comma_state || (cued && strong_reside(view, i)) {
-        return Some(with_state(view, i, last));
+    let named = after_street || comma_state || (cued && strong_reside(view, i)) || formed(view, i, last);
+    named.then(|| with_state(view, i, last))
+}
+
+/// Ends of the names of US places.
+const ENDS: [&[u8]; 24] = [
+    b"town", b"ville", b"burgh", b"burg", b"borough", b"boro", b"ton", b"berg", b"port", b"haven", b"mouth", b"bury",
+    b"stad", b"shire", b"chester", b"furt", b"side", b"view", b"land", b"field", b"ford", b"wood", b"dale", b"fort",
+];
+
+/// `to Laurahaven`, `in North Teresaberg`: no word and no name, but formed like a place, after a word for where.
+fn formed(view: &View<'_>, i: usize, last: usize) -> bool {
+    if !view.word_is(i.wrapping_sub(1), &["in", "from", "to", "near", "at"])
+        || view.at(i).gap > Gap::Line
+        || last > i + 1
+    {
+        return false;
     }
-    None
+    let leads = last > i
+        && view.word_is(
+            i,
+            &[
+                "new", "north", "south", "east", "west", "port", "lake", "fort", "mount", "saint", "santa", "san",
+                "los", "el",
+            ],
+        );
+    let (token, lexeme) = (view.at(last), view.at(last).lexeme);
+    let word = view.bytes(last);
+    let end = ENDS.iter().any(|end| word.len() >= end.len() + 3 && word.to_ascii_lowercase().ends_with(end));
+    token.shape == Shape::Title && lexeme.word() == 0 && (leads || (last == i && end && lexeme.given() < 3))
 }
 
 fn strong_reside(view: &View<'_>, i: usize) -> bool {
+    // "born in March of 1948 in ..."
+    let furthest = if view.follows_find(i.wrapping_sub(1), Class::Date) { 8 } else { 3 };
     view.before(i, 1).is(b':')
         || (view.word_is(i.wrapping_sub(1), &["in", "from", "to", "of", "near"])
-            && (2..=3).any(|step| {
+            && (2..=furthest).any(|step| {
                 view.word_is(
                     i.wrapping_sub(step),
                     &[
