@@ -38,6 +38,7 @@ fn number(view: &View<'_>, i: usize) -> Option<Match> {
         }
     }
     contact::ip(view, i)
+        .or_else(|| id::plate(view, i))
         .or_else(|| contact::ssn(view, i))
         .or_else(|| contact::phone(view, i))
         .or_else(|| date::from_number(view, i))
@@ -58,6 +59,12 @@ fn word(view: &View<'_>, i: usize) -> Option<Match> {
             && view.joined(i + 2)
             && view.at(i + 2).kind == Kind::Number)
         || (next.is(b':') && view.joined(i + 2));
+    if token.shape != Shape::Title {
+        let plate = id::plate(view, i);
+        if plate.is_some() {
+            return plate;
+        }
+    }
     if with_digits {
         let code = id::code(view, i).or_else(|| contact::colons(view, i));
         if code.is_some() {

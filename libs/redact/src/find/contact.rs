@@ -109,6 +109,10 @@ fn north_american(view: &View<'_>, i: usize, length: usize) -> Option<(usize, us
     if length != 3 {
         return None;
     }
+    // The international prefix of North America, dialled from abroad.
+    if view.digits(i, 3, 3) == Some(1) && view.joint(i + 1) == b'-' {
+        return groups(view, i + 2).map(|last| (i, last));
+    }
     let last = groups(view, i)?;
     let open = view.before(i, 1).is(b'(') && view.joined(i) && view.at(i + 1).is(b')');
     let mut first = if open { i - 1 } else { i };

@@ -55,6 +55,39 @@ pub(crate) fn code(view: &View<'_>, i: usize) -> Option<Match> {
     by_length(view, &code).map(|(class, why)| view.find(code.first, code.last, class, why))
 }
 
+/// What stands after "plate": up to three groups of capitals and digits, at least one digit among them.
+pub(crate) fn plate(view: &View<'_>, i: usize) -> Option<Match> {
+    let mut cue = i.wrapping_sub(1);
+    while (view.at(cue).kind == Kind::Punct || view.word_is(cue, &["number", "no", "is", "of", "tag"])) && i - cue < 4 {
+        cue = cue.wrapping_sub(1);
+    }
+    let told =
+        cue + 1 < i || view.word_is(cue.wrapping_sub(1), &["license", "licence", "number", "tag", "vehicle", "car"]);
+    if !view.word_is(cue, &["plate", "plates"]) || !told || view.at(i).gap > Gap::Space {
+        return None;
+    }
+    let (mut at, mut last, mut digits, mut size) = (i, i, 0, 0);
+    while at < i + 6 && view.at(at).gap <= Gap::Space {
+        let token = view.at(at);
+        match token.kind {
+            Kind::Number => digits += token.len(),
+            Kind::Word if matches!(token.shape, Shape::Upper | Shape::Initial) => {}
+            Kind::Punct if token.is(b'-') && view.joined(at) && view.joined(at + 1) => {
+                at += 1;
+                continue;
+            }
+            _ => break,
+        }
+        size += token.len();
+        if size > 8 {
+            break;
+        }
+        last = at;
+        at += 1;
+    }
+    (digits > 0 && size >= 4).then(|| view.find(i, last, Class::Vehicle, "licence plate"))
+}
+
 fn run<'a>(view: &View<'a>, i: usize) -> Option<Code<'a>> {
     let mut code = Code { first: i, last: i, digits: 0, letters: 0, plain: Vec::new(), raw: &[] };
     let mut at = i;

@@ -166,7 +166,7 @@ pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
                 continue;
             }
         }
-        let good = token.is_capital() && (grade(token) >= Grade::Unknown || (first && run.words == 0));
+        let good = token.is_capital() && (grade(token) >= Grade::Unknown || (first && at == i));
         if !good {
             break;
         }
@@ -335,12 +335,10 @@ fn alone(view: &View<'_>, run: &Run, side: Left) -> Option<&'static str> {
         if side == Left::Weak && !placed {
             return Some("listed name after a word like 'with'");
         }
-        let enough = if acts || owns {
-            2
-        } else if starts || placed {
-            4
-        } else {
-            3
+        let enough = match (acts || owns, starts || placed) {
+            (true, _) => 2,
+            (false, true) => 4,
+            (false, false) => 3 - u32::from(token.lexeme.given() >= 2),
         };
         let quiet = (placed && !acts) || (word > 0 && starts && !acts && !owns);
         return (weight >= enough && !quiet).then_some("listed name");

@@ -56,7 +56,9 @@ pub(crate) fn street(view: &View<'_>, i: usize) -> Option<Match> {
         }
         return (first + 1 < i).then(|| view.find(first, i, Class::Street, "post office box"));
     }
-    if view.number(i)?.1 > 6
+    let glued = view.joined(i + 1) && view.at(i + 1).kind == Kind::Word && view.at(i + 1).len() > 2;
+    if glued
+        || view.number(i)?.1 > 6
         || (view.joined(i) && view.before(i, 1).kind != Kind::Punct)
         || matches!(view.joint(i), b'/' | b'.')
     {
@@ -192,8 +194,8 @@ pub(crate) fn place(view: &View<'_>, i: usize) -> Option<Match> {
         let state = state_after(view, last);
         let word = view.at(i);
         let within = view.word_is(i.wrapping_sub(1), &["in", "from", "near"])
-            && word.lexeme.word() == 0
-            && weight >= 2
+            && ((word.lexeme.word() == 0 && weight >= 2) || (word.lexeme.word() < 3 && weight == 3))
+            && word.shape == Shape::Title
             && !word.has(Cue::Eponym);
         let sure = after_street
             || state.is_some()
@@ -304,62 +306,48 @@ fn with_state(view: &View<'_>, first: usize, last: usize) -> Match {
 
 /// Places that no list has: before a state, after a street, after "lives in", before "County".
 fn unlisted(view: &View<'_>, i: usize, after_street: bool, cued: bool) -> Option<Match> {
-    let mut last = i;
-    for next in i..i + 3 {
-        let token = view.at(next);
-        let bad = any(&[
-            Cue::Never,
-            Cue::Country,
-            Cue::Month,
-            Cue::Weekday,
-            Cue::Title,
-            Cue::Medical,
-            Cue::Drug,
-            Cue::Facility,
-            Cue::CareWord,
-            Cue::State,
-        ]);
-        let plain = matches!(token.shape, Shape::Title | Shape::Mixed)
+    let plain = |token: &crate::token::Token| {
+        matches!(token.shape, Shape::Title | Shape::Mixed)
             && token.kind == Kind::Word
             && token.len() > 2
-            && token.cues & bad == 0;
-        if !plain || (next > i && token.gap != Gap::Space) {
-            break;
-        }
-        last = next;
-    }
-    let token = view.at(i);
-    if !matches!(token.shape, Shape::Title | Shape::Mixed) || token.has(Cue::Never) {
+            && token.cues & NOT_PLACES == 0
+    };
+    let leads = view.word_is(i, LEADS) && plain(view.at(i + 1)) && view.at(i + 1).gap == Gap::Space;
+    if !(plain(view.at(i)) || leads) {
         return None;
     }
-    if view.word_is(last, &["county", "parish", "township"])
-        && last > i
-        && token.gap <= Gap::Line
-        && !view.word_is(i, &["the"])
-    {
+    let mut last = i + usize::from(leads);
+    while last < i + 2 && plain(view.at(last + 1)) && view.at(last + 1).gap == Gap::Space {
+        last += 1;
+    }
+    if view.word_is(last, &["county", "parish", "township"]) && last > i && view.at(i).gap <= Gap::Line {
         return Some(with_state(view, i, last));
-    }
-    let known_bad = token.cues
-        & any(&[
-            Cue::Country,
-            Cue::State,
-            Cue::Medical,
-            Cue::Month,
-            Cue::Weekday,
-            Cue::Facility,
-            Cue::CareWord,
-            Cue::Title,
-            Cue::Drug,
-        ])
-        != 0;
-    if known_bad || token.len() < 3 {
-        return None;
     }
     let comma_state =
         view.at(last + 1).is(b',') && state_after(view, last).is_some() && !view.at(last + 2).has(Cue::Credential);
-    let named = after_street || comma_state || (cued && strong_reside(view, i)) || formed(view, i, last);
+    let named = after_street || comma_state || (cued && strong_reside(view, i)) || formed(view, i, last, leads);
     named.then(|| with_state(view, i, last))
 }
+
+/// Never part of the name of a place that no list has.
+const NOT_PLACES: u64 = any(&[
+    Cue::Never,
+    Cue::Country,
+    Cue::Month,
+    Cue::Weekday,
+    Cue::Title,
+    Cue::Medical,
+    Cue::Drug,
+    Cue::Facility,
+    Cue::CareWord,
+    Cue::State,
+]);
+
+/// First words of the names of many places.
+const LEADS: &[&str] = &[
+    "new", "north", "south", "east", "west", "port", "lake", "fort", "mount", "saint", "santa", "san", "los", "el",
+    "st",
+];
 
 /// Ends of the names of US places.
 const ENDS: [&[u8]; 24] = [
@@ -368,21 +356,13 @@ const ENDS: [&[u8]; 24] = [
 ];
 
 /// `to Laurahaven`, `in North Teresaberg`: no word and no name, but formed like a place, after a word for where.
-fn formed(view: &View<'_>, i: usize, last: usize) -> bool {
+fn formed(view: &View<'_>, i: usize, last: usize, leads: bool) -> bool {
     if !view.word_is(i.wrapping_sub(1), &["in", "from", "to", "near", "at"])
         || view.at(i).gap > Gap::Line
         || last > i + 1
     {
         return false;
     }
-    let leads = last > i
-        && view.word_is(
-            i,
-            &[
-                "new", "north", "south", "east", "west", "port", "lake", "fort", "mount", "saint", "santa", "san",
-                "los", "el",
-            ],
-        );
     let (token, lexeme) = (view.at(last), view.at(last).lexeme);
     let word = view.bytes(last);
     let end = ENDS.iter().any(|end| word.len() >= end.len() + 3 && word.to_ascii_lowercase().ends_with(end));
@@ -444,11 +424,16 @@ pub(crate) fn organization(view: &View<'_>, i: usize) -> Option<Match> {
         }
         if token.has(Cue::Facility) && own > 0 {
             last = Some(at);
-        } else if token.cues & any(&[Cue::CareWord, Cue::FacilityMid, Cue::Facility, Cue::Medical]) == 0 {
+        } else if token.cues & any(&[Cue::CareWord, Cue::FacilityMid, Cue::Facility, Cue::Medical]) == 0
+            && token.len() > 1
+        {
             own += 1;
         }
         at += 1;
-        while matches!(view.joint(at), b'.' | b'-') || (view.joint(at) == b'\'' && view.word_is(at + 1, &["s"])) {
+        while (view.joint(at) == b'.' && token.len() <= 3)
+            || view.joint(at) == b'-'
+            || (view.joint(at) == b'\'' && view.word_is(at + 1, &["s"]))
+        {
             at += if view.joint(at) == b'\'' { 2 } else { 1 };
         }
         if view.word_is(at, &["s"]) && view.before(at, 1).is(b'\'') {
