@@ -190,7 +190,10 @@ pub(crate) fn place(view: &View<'_>, i: usize) -> Option<Match> {
     let (last, weight) = listed(view, i);
     let length = last.map_or(0, |last| last + 1 - i);
     let cued = resides(view, i);
-    if let Some(last) = last {
+    // "North Adamsville" is not "North".
+    let only_leads =
+        length == 1 && view.word_is(i, LEADS) && view.at(i + 1).is_capital() && view.at(i + 1).gap == Gap::Space;
+    if let Some(last) = last.filter(|_| !only_leads) {
         let state = state_after(view, last);
         let word = view.at(i);
         let within = view.word_is(i.wrapping_sub(1), &["in", "from", "near"])
