@@ -31,20 +31,9 @@ fn notes_and_fields_lose_what_identifies_and_the_report_says_by_which_profile() 
         ("limited", vec!["1980-05-17", "1920-05-17", "92309", "2024-03-14", "3/14/2024"], vec![]),
     ] {
         let setting = format!("profile={profile}");
-        let outcome = scratch.forebay(&[
-            "run",
-            "clinical",
-            &input,
-            "--output",
-            profile,
-            "--set",
-            &setting,
-            "--report",
-            "report.json",
-        ]);
+        let outcome = scratch.run("clinical", &input, profile, &[&setting]);
         outcome.expect(0).conserved();
-        let report = std::fs::read_to_string(scratch.path("report.json")).unwrap();
-        assert!(report.contains(&format!("\"profile\": \"{profile}\"")), "{report}");
+        assert_eq!(outcome.report.as_ref().unwrap()["profile"], profile);
         let rows: String =
             ["patients", "encounters", "observations"].iter().flat_map(|table| scratch.rows(profile, table)).collect();
         for identifier in

@@ -17,6 +17,18 @@ use view::{Match, View};
 /// Small words that may start something: all others are passed over at once.
 const STARTS: u64 = any(&[Cue::Month, Cue::Holiday, Cue::NumberWord, Cue::Weekday]);
 
+/// True for most words: small ones that start nothing, whatever stands beside them.
+pub(crate) fn is_quiet(view: &View<'_>, i: usize) -> bool {
+    let (token, before) = (view.at(i), view.before(i, 1));
+    token.kind == Kind::Word
+        && token.shape == Shape::Lower
+        && token.cues & STARTS == 0
+        && token.lexeme.given() < 3
+        && view.at(i + 1).gap != crate::token::Gap::None
+        && !before.has(Cue::Title)
+        && before.byte != b'.'
+}
+
 /// What starts at the token `i`, if anything does.
 pub(crate) fn at(view: &View<'_>, i: usize) -> Option<Match> {
     let token = view.at(i);

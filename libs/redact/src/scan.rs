@@ -90,6 +90,10 @@ impl Scanner {
         while i < until {
             self.steps += 1;
             let view = View { lexicon: self.lexicon, text, tokens: &self.tokens, last: *last };
+            if find::is_quiet(&view, i) {
+                i += 1;
+                continue;
+            }
             let Some(found) = find::at(&view, i) else {
                 i += 1;
                 continue;

@@ -289,6 +289,16 @@ impl<'t> Lexer<'t> {
         let (start, mut at) = (self.at, self.at);
         let (mut hash, mut uppers, mut letters, mut first_upper) = (WordHash::new(), 0_u32, 0_u32, false);
         let (mut end, mut foreign) = (at, false);
+        // Nearly every word is ASCII letters only.
+        while let Some(byte) = self.bytes.get(at).filter(|byte| byte.is_ascii_alphabetic()) {
+            let upper = u32::from(byte & 0x20 == 0);
+            first_upper |= upper != 0 && letters == 0;
+            uppers += upper;
+            letters += 1;
+            hash = hash.push(*byte | 0x20);
+            at += 1;
+            end = at;
+        }
         while let Some(byte) = self.bytes.get(at) {
             match BYTES[usize::from(*byte)] {
                 Byte::Lower => {

@@ -57,6 +57,9 @@ pub(crate) fn code(view: &View<'_>, i: usize) -> Option<Match> {
 
 /// What stands after "plate": up to three groups of capitals and digits, at least one digit among them.
 pub(crate) fn plate(view: &View<'_>, i: usize) -> Option<Match> {
+    if !(1..=5).any(|step| view.before(i, step).has(Cue::VehicleCue)) {
+        return None;
+    }
     let mut cue = i.wrapping_sub(1);
     while (view.at(cue).kind == Kind::Punct || view.word_is(cue, &["number", "no", "is", "of", "tag"])) && i - cue < 4 {
         cue = cue.wrapping_sub(1);
