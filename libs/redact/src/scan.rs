@@ -185,8 +185,7 @@ fn only_starts(view: &View<'_>, i: usize) -> bool {
 fn remember(seen: &mut Vec<u64>, tokens: &[Token], sure: bool) {
     for token in tokens {
         let name = token.is_capital() && token.len() >= 3 && token.gap <= Gap::Break && token.kind == Kind::Word;
-        let clear =
-            grade(token) >= Grade::Unknown && (token.lexeme.word() < 2 || sure) && !(token.has(Cue::Eponym) && !sure);
+        let clear = grade(token) >= Grade::Unknown && (sure || (token.lexeme.word() < 2 && !token.has(Cue::Eponym)));
         if name && clear && seen.len() < SEEN && !seen.contains(&token.hash) {
             seen.push(token.hash);
         }

@@ -203,6 +203,57 @@ fn is_clinical(word: &[u8]) -> bool {
             .any(|end| word.len() >= end.len() + 2 && word[word.len() - end.len()..].eq_ignore_ascii_case(end))
 }
 
+/// How a word is spelt, as far as it was read.
+struct Spelling {
+    hash: WordHash,
+    letters: u32,
+    uppers: u32,
+    first_upper: bool,
+    /// It has a letter that only looks like an ASCII one.
+    foreign: bool,
+}
+
+impl Spelling {
+    const fn new() -> Self {
+        Self { hash: WordHash::new(), letters: 0, uppers: 0, first_upper: false, foreign: false }
+    }
+
+    #[inline]
+    const fn ascii(&mut self, byte: u8) {
+        self.hash = self.hash.push(byte | 0x20);
+        self.count(byte & 0x20 == 0);
+    }
+
+    fn other(&mut self, c: char, folded: Folded) {
+        if let Folded::Ascii(ascii) = folded {
+            self.foreign = true;
+            self.hash = self.hash.push(ascii);
+        } else {
+            for lower in c.to_lowercase() {
+                self.hash = lower.encode_utf8(&mut [0; 4]).bytes().fold(self.hash, WordHash::push);
+            }
+        }
+        self.count(c.is_uppercase());
+    }
+
+    #[inline]
+    const fn count(&mut self, upper: bool) {
+        self.first_upper |= upper && self.letters == 0;
+        self.uppers += upper as u32;
+        self.letters += 1;
+    }
+
+    const fn shape(&self) -> Shape {
+        match (self.first_upper, self.uppers) {
+            (false, _) => Shape::Lower,
+            (true, _) if self.letters == 1 => Shape::Initial,
+            (true, 1) => Shape::Title,
+            (true, uppers) if uppers == self.letters => Shape::Upper,
+            (true, _) => Shape::Mixed,
+        }
+    }
+}
+
 /// Cuts a text into tokens, in one pass over its bytes.
 #[derive(Debug)]
 pub(crate) struct Lexer<'t> {
@@ -286,89 +337,46 @@ impl<'t> Lexer<'t> {
 
     /// A word, hashed as it is read. A possessive `'s` is not part of it.
     fn word(&mut self, tokens: &mut Vec<Token>) {
-        let (start, mut at) = (self.at, self.at);
-        let (mut hash, mut uppers, mut letters, mut first_upper) = (WordHash::new(), 0_u32, 0_u32, false);
-        let (mut end, mut foreign) = (at, false);
-        // Nearly every word is ASCII letters only.
-        while let Some(byte) = self.bytes.get(at).filter(|byte| byte.is_ascii_alphabetic()) {
-            let upper = u32::from(byte & 0x20 == 0);
-            first_upper |= upper != 0 && letters == 0;
-            uppers += upper;
-            letters += 1;
-            hash = hash.push(*byte | 0x20);
-            at += 1;
-            end = at;
-        }
+        let (start, mut at, mut end) = (self.at, self.at, self.at);
+        let mut spelling = Spelling::new();
         while let Some(byte) = self.bytes.get(at) {
-            match BYTES[usize::from(*byte)] {
-                Byte::Lower => {
-                    hash = hash.push(*byte);
-                    at += 1;
-                }
-                Byte::Upper => {
-                    first_upper |= letters == 0;
-                    uppers += 1;
-                    hash = hash.push(*byte | 0x20);
-                    at += 1;
-                }
-                Byte::Apostrophe if self.goes_on(at + 1) => {
-                    at += 1;
-                    continue;
-                }
-                Byte::High => {
-                    let Some(c) = self.text[at..].chars().next() else { break };
-                    let after = at + c.len_utf8();
-                    match fold(c) {
-                        Folded::Ascii(ascii) => {
-                            foreign = true;
-                            hash = hash.push(ascii);
-                        }
-                        Folded::Letter => {
-                            for lower in c.to_lowercase() {
-                                hash = lower.encode_utf8(&mut [0; 4]).bytes().fold(hash, WordHash::push);
-                            }
-                        }
-                        Folded::Ignored => {
-                            at = after;
-                            end = at;
-                            continue;
-                        }
-                        Folded::Apostrophe if self.goes_on(after) => {
-                            at = after;
-                            continue;
-                        }
-                        _ => break,
-                    }
-                    if c.is_uppercase() {
-                        first_upper |= letters == 0;
-                        uppers += 1;
-                    }
-                    at = after;
-                }
-                _ => break,
+            if byte.is_ascii_alphabetic() {
+                spelling.ascii(*byte);
+                at += 1;
+                end = at;
+                continue;
             }
-            letters += 1;
-            end = at;
+            let (c, folded) = match byte {
+                b'\'' | b'`' => ('\'', Folded::Apostrophe),
+                0x80.. => match self.text[at..].chars().next() {
+                    Some(c) => (c, fold(c)),
+                    None => break,
+                },
+                _ => break,
+            };
+            let after = at + c.len_utf8();
+            match folded {
+                Folded::Ascii(_) | Folded::Letter => {
+                    spelling.other(c, folded);
+                    end = after;
+                }
+                Folded::Ignored => end = after,
+                Folded::Apostrophe if self.goes_on(after) => {}
+                Folded::Apostrophe | Folded::Dash | Folded::Space | Folded::Line | Folded::Other => break,
+            }
+            at = after;
         }
-        let hash = hash.finish();
+        let hash = spelling.hash.finish();
         let (mut lexeme, mut cues) = self.lexicon.get(hash);
-        if foreign && first_upper {
+        if spelling.foreign && spelling.first_upper {
             // "Löwer" is not "lower".
             (lexeme, cues) = (lexeme.as_name(), 0);
         }
         if lexeme == Lexeme::NONE && cues == 0 && is_clinical(&self.bytes[start..end]) {
             cues = Cue::Medical.bit();
         }
-        let shape = match (first_upper, uppers) {
-            (false, _) => Shape::Lower,
-            (true, _) if letters == 1 => Shape::Initial,
-            (true, 1) => Shape::Title,
-            (true, n) if n == letters => Shape::Upper,
-            (true, _) => Shape::Mixed,
-        };
-        let token =
-            Token { start: start as u32, end: end as u32, kind: Kind::Word, shape, lexeme, hash, cues, ..Token::NONE };
-        self.push(tokens, token);
+        let (start, end, shape) = (start as u32, end as u32, spelling.shape());
+        self.push(tokens, Token { start, end, kind: Kind::Word, shape, lexeme, hash, cues, ..Token::NONE });
     }
 
     /// True if a letter stands at `at` that is not a possessive's `s`.

@@ -1,5 +1,7 @@
 //! Recall on notes written by hand, and over-redaction on clean ones.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, and says why")]
+
 use forebay_redact::eval::{Marked, Score};
 use forebay_redact::{Policy, Redactor};
 

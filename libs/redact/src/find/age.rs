@@ -78,6 +78,6 @@ impl View<'_> {
     fn unit_before_decimal(&self, i: usize) -> bool {
         (self.joined(i) && matches!(self.before(i, 1).byte, b'.' | b'/'))
             || (matches!(self.joint(i + 1), b'.' | b'/') && self.joined(i + 2) && self.at(i + 2).kind == Kind::Number)
-            || self.before(i, 1).has(Cue::DateCue) && self.before(i, 1).is_capital()
+            || self.before(i, 1).has(Cue::DateLabel) && self.before(i, 1).is_capital()
     }
 }

@@ -6,18 +6,18 @@ use crate::token::{Gap, Kind};
 /// How far before a number the word may stand that tells what it is.
 const NEAR: usize = 5;
 
-const PHONE: u64 = any(&[Cue::PhoneCue, Cue::FaxCue]);
+const PHONE: u64 = any(&[Cue::PhoneLabel, Cue::FaxLabel]);
 const OTHERS: u64 = any(&[
-    Cue::PhoneCue,
-    Cue::FaxCue,
-    Cue::MrnCue,
-    Cue::SsnCue,
-    Cue::PlanCue,
-    Cue::AccountCue,
-    Cue::LicenseCue,
-    Cue::DeviceCue,
-    Cue::IdCue,
-    Cue::CodeCue,
+    Cue::PhoneLabel,
+    Cue::FaxLabel,
+    Cue::MrnLabel,
+    Cue::SsnLabel,
+    Cue::PlanLabel,
+    Cue::AccountLabel,
+    Cue::LicenseLabel,
+    Cue::DeviceLabel,
+    Cue::IdLabel,
+    Cue::CodeLabel,
 ]);
 
 /// A telephone or fax number whose first digits are the token `i`.
@@ -39,7 +39,7 @@ pub(crate) fn phone(view: &View<'_>, i: usize) -> Option<Match> {
         return Some(finish(view, first, last, "phone"));
     }
     let cue = view.cue_before(i, NEAR, OTHERS);
-    let called = cue & PHONE != 0 && cue & Cue::MrnCue.bit() == 0;
+    let called = cue & PHONE != 0 && cue & Cue::MrnLabel.bit() == 0;
     match length {
         10 | 11 if called && !view.unit_after(i + 1) => Some(finish(view, i, i, "phone beside a word")),
         3 if called && joint_number(view, i + 1, 4) => Some(finish(view, i, i + 2, "phone beside a word")),
@@ -170,14 +170,14 @@ fn finish(view: &View<'_>, first: usize, mut last: usize, why: &'static str) -> 
             last = at;
         }
     }
-    let fax = view.cue_before(first, NEAR, OTHERS) & Cue::FaxCue.bit() != 0;
+    let fax = view.cue_before(first, NEAR, OTHERS) & Cue::FaxLabel.bit() != 0;
     view.find(first, last, if fax { Class::Fax } else { Class::Phone }, why)
 }
 
 /// A social security number (or taxpayer number) that starts with the number at `i`.
 pub(crate) fn ssn(view: &View<'_>, i: usize) -> Option<Match> {
     let (value, length) = view.number(i)?;
-    let cued = view.cue_before(i, NEAR, OTHERS) & Cue::SsnCue.bit() != 0;
+    let cued = view.cue_before(i, NEAR, OTHERS) & Cue::SsnLabel.bit() != 0;
     if length == 9 && cued {
         return Some(view.find(i, i, Class::Ssn, "nine digits beside a word"));
     }

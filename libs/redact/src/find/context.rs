@@ -103,7 +103,7 @@ fn label(view: &View<'_>, colon: usize) -> Left {
         let token = view.at(at);
         if token.kind == Kind::Word {
             let says = token.cues & any(&[Cue::NameLabel, Cue::Kin, Cue::Role, Cue::StrongBy, Cue::By]) != 0;
-            return if says && !token.has(Cue::IdCue) { Left::Label } else { Left::None };
+            return if says && !token.has(Cue::IdLabel) { Left::Label } else { Left::None };
         }
         if token.kind != Kind::Punct || !matches!(token.byte, b')' | b'*' | b'(' | b'_' | b':') {
             break;
@@ -212,7 +212,7 @@ fn in_brackets(view: &View<'_>, at: usize, comma: bool) -> Right {
     if token.gap > Gap::Line {
         return Right::None;
     }
-    let says = any(&[Cue::MrnCue, Cue::SsnCue, Cue::PhoneCue, Cue::Kin]);
+    let says = any(&[Cue::MrnLabel, Cue::SsnLabel, Cue::PhoneLabel, Cue::Kin]);
     let told = token.kind == Kind::Word
         && (token.cues & says != 0 || view.word_is(at, &["dob", "age", "aged", "born", "attending", "pcp", "surgeon"]))
         && !token.has(Cue::Medical);

@@ -28,7 +28,7 @@ pub(crate) fn from_number(view: &View<'_>, i: usize) -> Option<Match> {
     let inside = view.joined(i)
         && matches!(view.before(i, 1).byte, b'.' | b'/')
         && view.before(i, 2).kind == Kind::Number
-        && !view.last.is_some_and(|last| last.next + 1 == i);
+        && view.last.is_none_or(|last| last.next + 1 != i);
     if inside {
         return None;
     }
@@ -125,7 +125,7 @@ fn two_parts(view: &View<'_>, i: usize, separator: u8) -> Option<Match> {
                     && (view.before(i, 1).is(b'-') || view.word_is(i - 1, &["to", "through", "and", "thru"]))))
     });
     let before_full = view.joint(i + 3) == b'-' && range_of_dates(view, i + 4);
-    let cue = view.cue_before(i, 3, Cue::DateCue.bit()) != 0 && is_month(a) && !scored(view, i);
+    let cue = view.cue_before(i, 3, Cue::DateLabel.bit()) != 0 && is_month(a) && !scored(view, i);
     let bare = is_month(a) && b > 12 && b_len == 2 && !OUT_OF.contains(&b) && !scored(view, i);
     (second_of_range || before_full || cue || bare).then(|| view.find(i, i + 2, Class::Date, "day and month"))
 }
@@ -208,9 +208,9 @@ fn compact(view: &View<'_>, i: usize) -> Option<Match> {
     let value = view.digits(i, 8, 8)?;
     let ymd = is_year(value / 10_000) && is_month(value / 100 % 100) && is_day(value % 100);
     let mdy = is_month(value / 1_000_000) && is_day(value / 10_000 % 100) && is_year(value % 10_000);
-    let mask = any(&[Cue::DateCue, Cue::MrnCue, Cue::IdCue, Cue::PlanCue, Cue::AccountCue, Cue::PhoneCue]);
+    let mask = any(&[Cue::DateLabel, Cue::MrnLabel, Cue::IdLabel, Cue::PlanLabel, Cue::AccountLabel, Cue::PhoneLabel]);
     let cue = view.cue_before(i, 3, mask);
-    ((ymd || mdy) && cue & Cue::DateCue.bit() != 0 && cue & Cue::MrnCue.bit() == 0)
+    ((ymd || mdy) && cue & Cue::DateLabel.bit() != 0 && cue & Cue::MrnLabel.bit() == 0)
         .then(|| view.find(i, i, Class::Date, "compact date"))
 }
 

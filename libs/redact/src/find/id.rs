@@ -8,17 +8,17 @@ const TOKENS: usize = 48;
 const BYTES: usize = 40;
 
 const CUES: u64 = any(&[
-    Cue::MrnCue,
-    Cue::SsnCue,
-    Cue::PlanCue,
-    Cue::AccountCue,
-    Cue::LicenseCue,
-    Cue::VehicleCue,
-    Cue::DeviceCue,
+    Cue::MrnLabel,
+    Cue::SsnLabel,
+    Cue::PlanLabel,
+    Cue::AccountLabel,
+    Cue::LicenseLabel,
+    Cue::VehicleLabel,
+    Cue::DeviceLabel,
     Cue::Biometric,
-    Cue::IdCue,
-    Cue::CodeCue,
-    Cue::PhoneCue,
+    Cue::IdLabel,
+    Cue::CodeLabel,
+    Cue::PhoneLabel,
 ]);
 
 /// A run of letters and digits that may be somebody's number.
@@ -46,7 +46,7 @@ pub(crate) fn code(view: &View<'_>, i: usize) -> Option<Match> {
         return None;
     }
     let cues = view.cue_before(i, 4, CUES);
-    if cues & Cue::CodeCue.bit() != 0 && cues & any(&[Cue::MrnCue, Cue::VehicleCue]) == 0 {
+    if cues & Cue::CodeLabel.bit() != 0 && cues & any(&[Cue::MrnLabel, Cue::VehicleLabel]) == 0 {
         return None;
     }
     if let Some((class, why)) = by_cue(view, &code, cues) {
@@ -57,7 +57,7 @@ pub(crate) fn code(view: &View<'_>, i: usize) -> Option<Match> {
 
 /// What stands after "plate": up to three groups of capitals and digits, at least one digit among them.
 pub(crate) fn plate(view: &View<'_>, i: usize) -> Option<Match> {
-    if !(1..=5).any(|step| view.before(i, step).has(Cue::VehicleCue)) {
+    if !(1..=5).any(|step| view.before(i, step).has(Cue::VehicleLabel)) {
         return None;
     }
     let mut cue = i.wrapping_sub(1);
@@ -150,22 +150,22 @@ fn known_form(code: &Code<'_>) -> Option<(Class, &'static str)> {
 
 fn by_cue(view: &View<'_>, code: &Code<'_>, cues: u64) -> Option<(Class, &'static str)> {
     let year = code.letters == 0 && code.digits == 4 && code.raw.len() == 4 && matches!(&code.raw[..2], b"19" | b"20");
-    if cues == 0 || (year && !next_to(view, code.first, Cue::MrnCue)) || looks_like_code_list(code) {
+    if cues == 0 || (year && !next_to(view, code.first, Cue::MrnLabel)) || looks_like_code_list(code) {
         return None;
     }
     let long = code.digits >= 6 || (code.letters > 0 && code.digits >= 4 && code.raw.len() >= 6);
     let has = |cue: Cue| cues & cue.bit() != 0;
     let close = |cue: Cue| next_to(view, code.first, cue);
     let table = [
-        (Cue::VehicleCue, Class::Vehicle, long),
-        (Cue::DeviceCue, Class::Device, long),
+        (Cue::VehicleLabel, Class::Vehicle, long),
+        (Cue::DeviceLabel, Class::Device, long),
         (Cue::Biometric, Class::Biometric, long),
-        (Cue::SsnCue, Class::Ssn, code.digits == 9),
-        (Cue::MrnCue, Class::Mrn, code.digits >= 5 || close(Cue::MrnCue)),
-        (Cue::LicenseCue, Class::License, long),
-        (Cue::AccountCue, Class::Account, long),
-        (Cue::PlanCue, Class::Plan, long),
-        (Cue::IdCue, Class::Id, long || (code.digits >= 5 && close(Cue::IdCue))),
+        (Cue::SsnLabel, Class::Ssn, code.digits == 9),
+        (Cue::MrnLabel, Class::Mrn, code.digits >= 5 || close(Cue::MrnLabel)),
+        (Cue::LicenseLabel, Class::License, long),
+        (Cue::AccountLabel, Class::Account, long),
+        (Cue::PlanLabel, Class::Plan, long),
+        (Cue::IdLabel, Class::Id, long || (code.digits >= 5 && close(Cue::IdLabel))),
     ];
     let (_, class, _) = table.into_iter().find(|(cue, _, good)| has(*cue) && *good)?;
     // "insurance member ID 123": the word before the word says more.
@@ -175,15 +175,15 @@ fn by_cue(view: &View<'_>, code: &Code<'_>, cues: u64) -> Option<(Class, &'stati
 
 /// What kind of number "ID", "number" or "#" means, by the words before it.
 fn owner(view: &View<'_>, i: usize) -> Option<Class> {
-    let mask = CUES & !any(&[Cue::IdCue, Cue::CodeCue, Cue::PhoneCue]);
+    let mask = CUES & !any(&[Cue::IdLabel, Cue::CodeLabel, Cue::PhoneLabel]);
     let cues = view.cue_before(i, 6, mask);
     [
-        (Cue::VehicleCue, Class::Vehicle),
-        (Cue::DeviceCue, Class::Device),
-        (Cue::LicenseCue, Class::License),
-        (Cue::AccountCue, Class::Account),
-        (Cue::PlanCue, Class::Plan),
-        (Cue::MrnCue, Class::Mrn),
+        (Cue::VehicleLabel, Class::Vehicle),
+        (Cue::DeviceLabel, Class::Device),
+        (Cue::LicenseLabel, Class::License),
+        (Cue::AccountLabel, Class::Account),
+        (Cue::PlanLabel, Class::Plan),
+        (Cue::MrnLabel, Class::Mrn),
     ]
     .into_iter()
     .find(|(cue, _)| cues & cue.bit() != 0)
@@ -233,8 +233,9 @@ fn by_length(view: &View<'_>, code: &Code<'_>) -> Option<(Class, &'static str)> 
         return Some((Class::Id, "long number"));
     }
     let prefix = view.at(code.first);
-    let lettered =
-        prefix.kind == Kind::Word && matches!(prefix.shape, Shape::Upper | Shape::Initial) && !prefix.has(Cue::CodeCue);
+    let lettered = prefix.kind == Kind::Word
+        && matches!(prefix.shape, Shape::Upper | Shape::Initial)
+        && !prefix.has(Cue::CodeLabel);
     let longest = code.raw.split(|b| !b.is_ascii_digit()).map(<[u8]>::len).max().unwrap_or(0);
     if lettered && prefix.len() <= 5 && (longest >= 6 || (code.digits >= 7 && !code.raw.contains(&b'.'))) {
         return Some((Class::Id, "letters and a long number"));

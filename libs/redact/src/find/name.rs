@@ -87,6 +87,59 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    const fn at(first: usize) -> Self {
+        Self {
+            first,
+            last: first,
+            words: 0,
+            initials: 0,
+            known: 0,
+            unknown: 0,
+            weight: 0,
+            given: 0,
+            family: 0,
+            eponyms: 0,
+            uppers: 0,
+            numbered: 0,
+            inverted: false,
+        }
+    }
+
+    /// Takes an initial, and returns the token behind it; none if it is no initial of a name.
+    fn initial(&mut self, view: &View<'_>, at: usize) -> Option<usize> {
+        let pointed = view.joint(at + 1) == b'.';
+        let leads = view.at(at + 1 + usize::from(pointed)).is_capital();
+        let good = (pointed || (self.words > 0 && leads)) && (self.words > 0 || leads);
+        if !good || (view.word_is(at, &["i"]) && !pointed) {
+            return None;
+        }
+        self.initials += 1;
+        self.last = at + usize::from(pointed);
+        Some(self.last + 1)
+    }
+
+    /// Takes a word with what is written to it, and returns the token to go on at.
+    fn word(&mut self, view: &View<'_>, at: usize) -> usize {
+        self.add(view.at(at), at);
+        if view.joined(at + 1) && view.digits(at + 1, 2, 4).is_some() {
+            self.numbered += 1;
+            self.last = at + 1;
+        }
+        let next = self.last + 1;
+        let hyphen = view.joint(next) == b'-'
+            && view.joined(next + 1)
+            && view.at(next + 1).is_capital()
+            && view.at(next + 1).len() > 1;
+        if hyphen {
+            return next + 1;
+        }
+        if self.words == 1 && self.initials == 0 && view.at(next).is(b',') && comes_first(view, self.first, next + 1) {
+            self.inverted = true;
+            return next + 1;
+        }
+        next
+    }
+
     fn add(&mut self, token: &Token, at: usize) {
         let grade = grade(token);
         if self.words == 0 {
@@ -112,75 +165,24 @@ fn together(token: &Token) -> bool {
 
 /// Collects the words of a name from `i`. With `first`, the first word is taken whatever it is.
 pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
-    let mut run = Run {
-        first: i,
-        last: i,
-        words: 0,
-        initials: 0,
-        known: 0,
-        unknown: 0,
-        weight: 0,
-        given: 0,
-        family: 0,
-        eponyms: 0,
-        uppers: 0,
-        numbered: 0,
-        inverted: false,
-    };
+    let mut run = Run::at(i);
     let mut at = i;
     while (run.words + run.initials) < WORDS as u32 {
         let token = view.at(at);
-        if at > i && !(together(token) || view.joint(at.wrapping_sub(1)) == b'-' || view.before(at, 1).is(b'.')) {
+        let linked = together(token) || view.joint(at.wrapping_sub(1)) == b'-' || view.before(at, 1).is(b'.');
+        if at > i && (!linked || (token.gap == Gap::Line && grade(token) < Grade::Doubtful)) {
             break;
         }
-        if token.gap == Gap::Line && at > i && grade(token) < Grade::Doubtful {
+        let numbered = view.joined(at + 1) && view.at(at + 1).kind == Kind::Number;
+        if token.shape == Shape::Initial && token.kind == Kind::Word && !numbered {
+            let Some(next) = run.initial(view, at) else { break };
+            at = next;
+        } else if let Some(particles) = particles(view, &run, at) {
+            at += particles;
+        } else if token.is_capital() && (grade(token) >= Grade::Unknown || (first && at == i)) {
+            at = run.word(view, at);
+        } else {
             break;
-        }
-        if token.shape == Shape::Initial
-            && token.kind == Kind::Word
-            && !(view.joined(at + 1) && view.at(at + 1).kind == Kind::Number)
-        {
-            let pointed = view.joint(at + 1) == b'.';
-            let leads = view.at(at + 1 + usize::from(pointed)).is_capital();
-            if !(pointed || (run.words > 0 && leads))
-                || (run.words == 0 && !leads)
-                || (view.word_is(at, &["i"]) && !pointed)
-            {
-                break;
-            }
-            run.initials += 1;
-            run.last = at + usize::from(pointed);
-            at = run.last + 1;
-            continue;
-        }
-        if token.kind == Kind::Word
-            && token.has(Cue::Particle)
-            && (token.shape == Shape::Lower || run.words == 0 && token.shape == Shape::Title)
-            && at + 1 < view.tokens.len()
-            && view.at(at + 1).gap == Gap::Space
-            && (run.words > 0 || token.shape == Shape::Title)
-        {
-            let more = 1 + usize::from(view.at(at + 1).has(Cue::Particle) && view.at(at + 1).shape == Shape::Lower);
-            if view.at(at + more).is_capital() && grade(view.at(at + more)) >= Grade::Unknown {
-                at += more;
-                continue;
-            }
-        }
-        let good = token.is_capital() && (grade(token) >= Grade::Unknown || (first && at == i));
-        if !good {
-            break;
-        }
-        run.add(token, at);
-        if view.joined(at + 1) && view.digits(at + 1, 2, 4).is_some() {
-            run.numbered += 1;
-            run.last = at + 1;
-        }
-        at = run.last + 1;
-        if view.joint(at) == b'-' && view.joined(at + 1) && view.at(at + 1).is_capital() && view.at(at + 1).len() > 1 {
-            at += 1;
-        } else if run.words == 1 && run.initials == 0 && view.at(at).is(b',') && comes_first(view, run.first, at + 1) {
-            run.inverted = true;
-            at += 1;
         }
     }
     if run.words == 0 {
@@ -188,10 +190,28 @@ pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
     }
     // "Jr.", "III"
     let comma = usize::from(view.at(run.last + 1).is(b','));
-    if view.at(run.last + 1 + comma).has(Cue::Suffix) && view.at(run.last + 1 + comma).is_capital() {
+    let suffix = view.at(run.last + 1 + comma);
+    if suffix.has(Cue::Suffix) && suffix.is_capital() {
         run.last += 1 + comma;
     }
     Some(run)
+}
+
+/// How many particles stand at `at`, within a name or, with a capital, before it: `de la`, `van`.
+fn particles(view: &View<'_>, run: &Run, at: usize) -> Option<usize> {
+    let token = view.at(at);
+    let leads = run.words == 0 && token.shape == Shape::Title;
+    let is_one = token.kind == Kind::Word
+        && token.has(Cue::Particle)
+        && (leads || (run.words > 0 && token.shape == Shape::Lower))
+        && view.at(at + 1).gap == Gap::Space;
+    if !is_one {
+        return None;
+    }
+    let second = view.at(at + 1).has(Cue::Particle) && view.at(at + 1).shape == Shape::Lower;
+    let count = 1 + usize::from(second);
+    let name = view.at(at + count);
+    (name.is_capital() && grade(name) >= Grade::Unknown).then_some(count)
 }
 
 /// True if `Last, First` stands here.

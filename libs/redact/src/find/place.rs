@@ -25,7 +25,7 @@ pub(crate) fn zip(view: &View<'_>, i: usize) -> Option<Match> {
     let before = view.at(at);
     let near = view.at(i).gap <= Gap::Line;
     let state = is_state(view, at) && before.kind == Kind::Word;
-    let cued = view.cue_before(i, 4, Cue::ZipCue.bit()) != 0;
+    let cued = view.cue_before(i, 4, Cue::ZipLabel.bit()) != 0;
     let place = (view
         .last
         .is_some_and(|last| last.next == at.wrapping_add(1) && matches!(last.class, Class::Place | Class::Street)))
@@ -125,7 +125,7 @@ fn street_name(view: &View<'_>, from: usize) -> Option<usize> {
         }
         capitals &= token.is_capital();
         if !capitals
-            && (token.cues & any(&[Cue::Never, Cue::Unit, Cue::By, Cue::Speech, Cue::AgeCue]) != 0
+            && (token.cues & any(&[Cue::Never, Cue::Unit, Cue::By, Cue::Speech, Cue::AgeWord]) != 0
                 || token.lexeme.family() == 0 && token.lexeme.place() == 0)
         {
             return None;
@@ -142,7 +142,7 @@ fn street_name(view: &View<'_>, from: usize) -> Option<usize> {
 fn rare(view: &View<'_>, from: usize, at: usize) -> bool {
     let (name, number) = (view.before(at, 1).lexeme, view.before(from, 1).len());
     let next = view.at(at + 1);
-    let followed = next.has(Cue::UnitCue) || next.is(b',') || next.gap >= Gap::Line;
+    let followed = next.has(Cue::AddressUnit) || next.is(b',') || next.gap >= Gap::Line;
     let named = name.given().max(name.family()) >= 2 || name.place() > 0;
     number >= 3 && (named || followed) && !next.has(Cue::StreetSuffix) && !next.has(Cue::StreetRare)
 }
@@ -160,7 +160,7 @@ fn unit_of_street(view: &View<'_>, last: usize) -> usize {
     if view.at(at).is(b',') {
         at += 1;
     }
-    let word = view.at(at).has(Cue::UnitCue) && view.at(at).is_capital();
+    let word = view.at(at).has(Cue::AddressUnit) && view.at(at).is_capital();
     if view.at(at).gap > Gap::Space || !(word || view.at(at).is(b'#')) {
         return end;
     }
@@ -254,10 +254,10 @@ fn resides(view: &View<'_>, i: usize) -> bool {
             &["city", "town", "county", "hometown", "went", "flew", "residence", "birthplace", "location"],
         );
     }
-    near && before.has(Cue::PlaceCue)
+    near && before.has(Cue::Preposition)
         && (2..=if view.follows_find(i.wrapping_sub(1), Class::Date) { 8 } else { 4 }).any(|step| {
             let token = view.before(i, step);
-            token.kind == Kind::Word && token.has(Cue::ResideCue) && token.is_capital() == (token.shape == Shape::Title)
+            token.kind == Kind::Word && token.has(Cue::Residence) && token.is_capital() == (token.shape == Shape::Title)
         })
 }
 
@@ -280,7 +280,7 @@ fn state_after(view: &View<'_>, last: usize) -> Option<usize> {
         && token.len() == 2
         && (comma || view.at(at + 1).kind == Kind::Number || !token.has(Cue::Credential));
     if abbreviation {
-        return (!(token.has(Cue::Credential) && !comma)).then_some(at);
+        return (!token.has(Cue::Credential) || comma).then_some(at);
     }
     if token.has(Cue::State) && token.is_capital() && (comma || view.at(at).lexeme.given() == 0) {
         return Some(at);
