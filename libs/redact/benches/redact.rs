@@ -1,5 +1,4 @@
 //! Notes a second, on one core: finding and rewriting a column with all detectors.
-#![expect(missing_docs, reason = "criterion makes a function")]
 
 use arrow_array::StringArray;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -9,7 +9,8 @@ const NOTES: &str = include_str!("data/notes.txt");
 const CLEAN: &str = include_str!("data/clean.txt");
 
 fn lines(text: &str) -> impl Iterator<Item = String> {
-    let note = |line: &&str| !line.is_empty() && !(line.starts_with("# ") && !line.contains("\\n"));
+    let heading = |line: &str| line.starts_with("# ") && !line.contains("\\n");
+    let note = move |line: &&str| !line.is_empty() && !heading(line);
     text.lines().filter(note).map(|line| line.replace("\\n", "\n"))
 }
 
