@@ -114,7 +114,6 @@ impl Plan {
             max_rejects: None,
             sink: None,
             traceparent: None,
-            sink: None,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::UnknownFields;
 use crate::rules::Rules;
+use crate::{Identifies, Treatment, UnknownFields};
 
 /// Column that holds the fields a recipe does not name, with `unknown_fields: keep`.
 pub const UNKNOWN_COLUMN: &str = "_unknown";
@@ -51,8 +51,12 @@ pub struct Column {
     pub kind: ColumnType,
     /// Rules of its values.
     pub rules: Rules,
-    /// Protected, with protection on: always null.
+    /// Protected, with protection on, and of no use for anything: always null.
     pub withheld: bool,
+    /// What of a person it identifies.
+    pub identifies: Option<Identifies>,
+    /// What becomes of its values after they were decoded.
+    pub treatment: Treatment,
     /// For a parent's key: that table and its column.
     pub inherited: Option<(usize, usize)>,
 }

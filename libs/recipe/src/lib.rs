@@ -8,6 +8,7 @@ mod error;
 mod layout;
 mod ordered;
 mod prepared;
+mod protection;
 mod rules;
 mod settings;
 mod shipped;
@@ -19,6 +20,7 @@ pub use layout::{
 };
 pub use ordered::Ordered;
 pub use prepared::Prepared;
+pub use protection::{Identifies, Profile, RedactDates, RedactStep, RedactStyle, Treatment};
 pub use rules::Rules;
 pub use settings::{SETTINGS, Setting, Tuning, duration};
 pub use shipped::{SHIPPED, shipped};

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use forebay_types::ByteSize;
 
-use crate::RecipeError;
 use crate::spec::{FormatName, OnError, Protect, Recipe, UnknownFields};
+use crate::{Profile, RecipeError};
 
 /// A key that `--set` takes.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,12 @@ pub struct Setting {
 /// Every key that `--set` takes, for help and errors.
 pub const SETTINGS: &[Setting] = &[
     Setting { key: "protect", values: "on|off", help: "withhold protected fields (default: the recipe's, on)" },
+    Setting {
+        key: "profile",
+        values: "safe-harbor|limited|public",
+        help: "what becomes of identifiers (default: the recipe's, safe-harbor); public is protect=off",
+    },
+    Setting { key: "release_year", values: "YEAR", help: "for ages over 89: the year the tables are given out" },
     Setting { key: "on_error", values: "reject|fail", help: "what becomes of a bad record (default: reject)" },
     Setting { key: "unknown_fields", values: "ignore|reject|keep", help: "fields the recipe does not name" },
     Setting { key: "source.format", values: "auto|ndjson|json|csv|parquet|arrow", help: "as --format" },
@@ -85,6 +91,14 @@ impl Tuning {
                     "off" | "false" => Protect::Off,
                     _ => return Err(wrong()),
                 }
+            }
+            "profile" => {
+                recipe.profile = Profile::parse(value).ok_or_else(wrong)?;
+                recipe.protect = if recipe.profile == Profile::Public { Protect::Off } else { Protect::On };
+            }
+            "release_year" => {
+                recipe.release_year =
+                    value.parse().ok().filter(|year| (1990..=2200).contains(year)).ok_or_else(wrong)?;
             }
             "on_error" => {
                 recipe.on_error = match value {

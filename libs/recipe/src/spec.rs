@@ -1,6 +1,7 @@
 use forebay_types::ByteSize;
 use serde::Deserialize;
 
+use crate::protection::{Identifies, Profile, RedactStep};
 use crate::{Ordered, RecipeError};
 
 /// A recipe as it stands in its file.
@@ -15,6 +16,12 @@ pub struct Recipe {
     /// Whether fields marked `protected` are withheld. `off` is for synthetic or already public input.
     #[serde(default)]
     pub protect: Protect,
+    /// What becomes of fields that identify a person, and of texts that are redacted, while `protect` is on.
+    #[serde(default)]
+    pub profile: Profile,
+    /// The year in which the tables are given out: whoever is 90 by then is not told from those who are older.
+    #[serde(default = "release_year")]
+    pub release_year: i32,
     /// How the input is read.
     #[serde(default)]
     pub source: SourceSpec,
@@ -200,6 +207,10 @@ pub struct FieldSpec {
     /// Withheld (written as null) while the recipe's `protect` is on.
     #[serde(default)]
     pub protected: bool,
+    /// What of a person the value identifies: the profile says what becomes of it, and it is looked for in texts that are
+    /// redacted.
+    #[serde(default)]
+    pub identifies: Option<Identifies>,
     /// Column name, where it differs from the field's.
     #[serde(default)]
     pub column: Option<String>,
@@ -255,6 +266,8 @@ pub enum Scope {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Step {
+    /// A text column loses what identifies persons. Comes before all other kinds of steps.
+    Redact(RedactStep),
     /// A SQL query.
     Sql(SqlStep),
 }
@@ -272,7 +285,17 @@ pub struct SqlStep {
     pub per_chunk: bool,
 }
 
+/// The year of this program's release.
+const fn release_year() -> i32 {
+    2026
+}
+
 impl Recipe {
+    /// True if a step redacts a text, with protection on.
+    pub fn redacts(&self) -> bool {
+        self.profile() != Profile::Public && self.steps.iter().any(|step| matches!(step, Step::Redact(_)))
+    }
+
     /// Reads a recipe's text. `name` is for errors.
     pub fn parse(name: &str, text: &str) -> Result<Self, RecipeError> {
         serde_saphyr::from_str(text)

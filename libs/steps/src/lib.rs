@@ -37,7 +37,11 @@ impl Steps {
             layout.tables.iter().map(|table| (table.name.clone(), table.schema())).collect();
         let mut steps = Vec::new();
         for (index, step) in recipe.steps.iter().enumerate() {
-            let Step::Sql(step) = step;
+            let step = match step {
+                Step::Sql(step) => step,
+                // Texts are redacted before anything here sees them.
+                Step::Redact(_) => continue,
+            };
             let planned = sql::PlannedSql::plan(index, step, &tables, !layout.protected).await?;
             let schema = Arc::clone(planned.schema());
             match tables.iter_mut().find(|(name, _)| *name == step.table) {

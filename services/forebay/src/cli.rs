@@ -52,6 +52,9 @@ enum Command {
     Jobs(JobsArgs),
     /// Show a job's rejected records, or send them through again
     Rejects(RejectsArgs),
+    /// Take what identifies persons out of texts, or score how well that is done
+    #[command(after_help = REDACT_HELP)]
+    Redact(RedactArgs),
     /// Print the first rows of a table
     Head(HeadArgs),
     /// Print a table's rows, nulls and bounds, column by column
@@ -106,6 +109,44 @@ pub(crate) struct JobArgs {
     /// Take inputs without a single record for right; otherwise that is a failure
     #[arg(long)]
     pub(crate) allow_empty: bool,
+}
+
+/// What `forebay redact` reads and prints.
+const REDACT_HELP: &str = "\
+A line of FILE is one text, and is printed redacted. A line that is a JSON object with `text` (and, if there is any, `known`: what
+the record holds, as texts or as {\"value\", \"class\"}) is printed as a JSON object.
+
+`eval` reads JSON lines: `text`, `spans` (a list of {`start`, `end`, `class`}, Unicode characters, end exclusive), and `known` as above.
+Its `covered` counts a marked span as found if all its letters and digits are redacted, whatever as; `strict` asks for the same
+ends and class. Classes of other corpora are understood (PERSON, DOCTOR, LOCATION, GEO, ID ...).";
+
+/// `forebay redact`
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct RedactArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<RedactCommand>,
+    /// A text file, a text a line, or NDJSON; - for standard input
+    pub(crate) file: Option<String>,
+    /// Also print what was found where, as what, and why
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Something that the texts' records hold: a name, a number, or CLASS=VALUE (NAME, MRN, PHONE, STREET, PLACE, ...)
+    #[arg(long, value_name = "VALUE")]
+    pub(crate) known: Vec<String>,
+}
+
+/// `forebay redact ...`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum RedactCommand {
+    /// Score the redactor on a labelled file
+    Eval {
+        /// JSON lines
+        file: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `forebay serve`
@@ -361,6 +402,7 @@ pub fn main() -> ExitCode {
         Command::Recipes { command } => commands::recipes::run(&command),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Jobs(args) => commands::jobs::run(&args),
+        Command::Redact(args) => commands::redact::run(&args),
         Command::Rejects(args) => commands::rejects::run(args),
         Command::Head(args) => commands::tables::head(&args),
         Command::Stats(args) => commands::tables::stats(&args),

@@ -6,6 +6,7 @@ pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod ready;
 pub(crate) mod recipes;
+pub(crate) mod redact;
 pub(crate) mod rejects;
 pub(crate) mod replay;
 pub(crate) mod run;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use forebay_api::JobProgress;
+use forebay_recipe::Prepared;
 use serde::Serialize;
 
 /// A job's report, as `--report` writes it.
@@ -36,6 +37,9 @@ pub struct Report {
     pub chunks: u64,
     /// Attempts beyond each chunk's first.
     pub retries: u64,
+    /// What the recipe did to identifiers: `safe-harbor`, `limited` or `public`; left out where the recipe names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<&'static str>,
     /// Why the job failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -83,8 +87,18 @@ impl Report {
             dedup: Dedup::default(),
             chunks,
             retries: progress.retries,
+            profile: None,
             error: progress.summary.error.clone(),
         }
+    }
+
+    /// Adds the profile that wrote the tables, if the recipe names any identifier.
+    #[must_use]
+    pub fn with_profile(self, prepared: &Prepared) -> Self {
+        let layout = &prepared.layout;
+        let names_any = layout.tables.iter().flat_map(|table| &table.columns).any(|column| column.identifies.is_some());
+        let profile = (layout.protected || names_any).then(|| prepared.recipe.profile().as_str());
+        Self { profile, ..self }
     }
 
     /// Rejects in all.

@@ -14,7 +14,16 @@ use crate::GatewayConfig;
 use crate::error::Failure;
 
 /// Settings that change which rows come out. The others may differ when a job is resumed.
-const MEANINGFUL: &[&str] = &["protect", "on_error", "unknown_fields", "source.format", "source.record_limit", "sink"];
+const MEANINGFUL: &[&str] = &[
+    "protect",
+    "profile",
+    "release_year",
+    "on_error",
+    "unknown_fields",
+    "source.format",
+    "source.record_limit",
+    "sink",
+];
 
 /// When a tenant whose jobs are all running may ask again.
 const QUOTA_RETRY: Duration = Duration::from_secs(5);

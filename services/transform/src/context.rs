@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forebay_catalog::{Catalog, Job};
 use forebay_decode::{CsvHeader, Dialect};
@@ -9,6 +10,7 @@ use forebay_steps::Steps;
 use forebay_types::{InputIdentity, JobId};
 
 use crate::failure::Failure;
+use crate::redaction::Redaction;
 
 /// What a worker knows of a job, kept from chunk to chunk.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub(crate) struct JobContext {
     pub(crate) id: JobId,
     pub(crate) key: String,
     pub(crate) prepared: Prepared,
+    /// What is done to identifiers before anything else sees a row.
+    pub(crate) redaction: Option<Arc<Redaction>>,
     pub(crate) steps: Steps,
     pub(crate) staging: Staging,
     /// Opens staged copies, and encrypts rejects of protected records.
@@ -38,8 +42,9 @@ impl JobContext {
             .map_err(|error| Failure::Fatal(error.to_string()))?;
         let steps =
             Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| Failure::Fatal(error.to_string()))?;
+        let redaction = Redaction::plan(&prepared.recipe, &prepared.layout)?.map(Arc::new);
         let staging = Staging::new(Place::open(&job.output)?.child(staging_folder)?).with_keys(keys.clone());
-        Ok(Self { id: job.id, key: job.key, prepared, steps, staging, keys: keys.clone() })
+        Ok(Self { id: job.id, key: job.key, prepared, redaction, steps, staging, keys: keys.clone() })
     }
 
     pub(crate) async fn input(&self, catalog: &Catalog, index: u32) -> Result<InputContext, Failure> {

@@ -8,6 +8,7 @@ mod failure;
 mod faults;
 mod process;
 mod quarantine;
+mod redaction;
 mod rejects;
 mod source;
 mod split;

@@ -190,7 +190,7 @@ impl Attempt {
     }
 
     /// Sends a run of decoded records on, or keeps its rows for the steps.
-    pub(crate) async fn take(&mut self, decoded: Decoded) -> Result<(), Failure> {
+    pub(crate) async fn take(&mut self, mut decoded: Decoded) -> Result<(), Failure> {
         #[cfg(feature = "faults")]
         {
             let first = self.claim.first_record + 1 + self.outcome.records_in;
@@ -199,6 +199,7 @@ impl Attempt {
         }
         self.outcome.records_in += decoded.records;
         self.send_rejects(&decoded.rejects).await?;
+        decoded.batches = self.redacted(decoded.batches).await?;
         if !self.job.steps.is_empty() {
             for (table, batch) in self.collected.iter_mut().zip(decoded.batches) {
                 table.push(batch);
@@ -210,6 +211,17 @@ impl Attempt {
             self.send_rows(&table.name, batch).await?;
         }
         Ok(())
+    }
+
+    /// Takes identifiers out of whole records, off the async threads.
+    async fn redacted(&mut self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Failure> {
+        let Some(redaction) = self.job.redaction.clone() else { return Ok(batches) };
+        let permit = self.permit().await?;
+        let redact = Instant::now();
+        let redacted = tokio::task::spawn_blocking(move || redaction.apply(batches)).await.map_err(resume_panic)??;
+        drop(permit);
+        self.spent("redact", redact);
+        Ok(redacted)
     }
 
     /// Runs the recipe's steps over the chunk's tables.

@@ -6,8 +6,8 @@ use super::{
     Column, ColumnType, DateOrder, FieldPlan, Layout, ObjectPlan, TablePlan, Target, UNKNOWN_COLUMN, days_from_civil,
 };
 use crate::rules::Rules;
-use crate::spec::{FieldSpec, FieldType, Protect, Recipe, Scope, Step, UnknownFields};
-use crate::{Ordered, RecipeError};
+use crate::spec::{FieldSpec, FieldType, Recipe, Scope, Step, UnknownFields};
+use crate::{Ordered, Profile, RecipeError, RedactStep, Treatment};
 
 impl Recipe {
     /// Checks the whole recipe and compiles it.
@@ -26,9 +26,7 @@ impl Recipe {
             ));
         }
         builder.check_source()?;
-        for (index, Step::Sql(step)) in self.steps.iter().enumerate() {
-            builder.check_name(&format!("steps[{index}].sql.table"), &step.table)?;
-        }
+        builder.check_steps()?;
         Ok(Layout {
             tables: builder.tables,
             root,
@@ -76,6 +74,52 @@ impl Builder<'_> {
         }
         if !(1..=512).contains(&source.depth_limit) {
             return Err(self.invalid("source.depth_limit", "must be between 1 and 512"));
+        }
+        Ok(())
+    }
+
+    fn check_steps(&mut self) -> Result<(), RecipeError> {
+        let mut others = false;
+        for (index, step) in self.recipe.steps.iter().enumerate() {
+            match step {
+                Step::Sql(step) => {
+                    self.check_name(&format!("steps[{index}].sql.table"), &step.table)?;
+                    others = true;
+                }
+                Step::Redact(step) => self.redact_step(&format!("steps[{index}].redact"), step, others)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a step that redacts, and lets its column be decoded.
+    fn redact_step(&mut self, key: &str, step: &RedactStep, late: bool) -> Result<(), RecipeError> {
+        if late {
+            return Err(self.invalid(key, "comes after another step, which would see the text: put redact steps first"));
+        }
+        let Some(table) = self.tables.iter().position(|table| table.name == step.table) else {
+            let names: Vec<_> = self.tables.iter().map(|table| table.name.as_str()).collect();
+            return Err(self.invalid(
+                &format!("{key}.table"),
+                format!("there is no table '{}'; the tables are {}", step.table, names.join(", ")),
+            ));
+        };
+        let Some(column) = self.tables[table].columns.iter().position(|column| column.name == step.column) else {
+            return Err(
+                self.invalid(&format!("{key}.column"), format!("'{}' is none of the table's columns", step.column))
+            );
+        };
+        let plan = &self.tables[table].columns[column];
+        if plan.kind != ColumnType::String || plan.identifies.is_some() || plan.inherited.is_some() {
+            return Err(self.invalid(
+                &format!("{key}.column"),
+                "must be a string field of this table that is no identifier itself",
+            ));
+        }
+        if self.recipe.profile() != Profile::Public {
+            let plan = &mut self.tables[table].columns[column];
+            (plan.withheld, plan.treatment) = (false, Treatment::Keep);
+            self.protected = true;
         }
         Ok(())
     }
@@ -135,6 +179,7 @@ impl Builder<'_> {
     fn forbid(&self, key: &str, spec: &FieldSpec, what: &str, more: &[&str]) -> Result<(), RecipeError> {
         let present = [
             ("protected", spec.protected),
+            ("identifies", spec.identifies.is_some()),
             ("column", spec.column.is_some()),
             ("values", spec.values.is_some()),
             ("pattern", spec.pattern.is_some()),
@@ -169,12 +214,22 @@ impl Builder<'_> {
                 return Err(self.invalid(&format!("{key}.{rule}"), "is for objects and lists only"));
             }
         }
-        let withheld = spec.protected && self.recipe.protect == Protect::On;
-        self.protected |= withheld;
         let kind = self.column_type(key, spec)?;
+        let on = self.recipe.profile() != Profile::Public;
+        if let Some(wanted) = spec.identifies.and_then(|identifies| identifies.refuses(&kind)) {
+            return Err(self.invalid(&format!("{key}.identifies"), format!("this is for a field that is {wanted}")));
+        }
+        let treatment = match spec.identifies {
+            Some(identifies) => identifies.treatment(self.recipe.profile(), self.recipe.release_year),
+            None if spec.protected && on => Treatment::Withhold,
+            None => Treatment::Keep,
+        };
+        // A value that texts are searched for has to be read; any other protected one need not.
+        let withheld = treatment == Treatment::Withhold && !(spec.identifies.is_some() && self.recipe.redacts());
+        self.protected |= treatment != Treatment::Keep || (on && (spec.protected || spec.identifies.is_some()));
         let rules = self.rules(key, spec, &kind)?;
         let name = spec.column.clone().unwrap_or_else(|| format!("{prefix}{name}"));
-        let column = Column { name, kind, rules, withheld, inherited: None };
+        let column = Column { name, kind, rules, withheld, identifies: spec.identifies, treatment, inherited: None };
         self.tables[table].columns.push(column);
         Ok(self.tables[table].columns.len() - 1)
     }
@@ -276,7 +331,7 @@ impl Builder<'_> {
             let Some(position) = position else {
                 return Err(self.invalid(&format!("{key}.key"), format!("'{name}' is none of the table's columns")));
             };
-            if self.tables[table].columns[position].withheld {
+            if self.tables[table].columns[position].treatment != Treatment::Keep {
                 return Err(self.invalid(&format!("{key}.key"), "a protected field can't be the key of a table"));
             }
             self.tables[table].key = Some(position);
@@ -287,6 +342,8 @@ impl Builder<'_> {
                 kind: ColumnType::Json,
                 rules: Rules::default(),
                 withheld: false,
+                identifies: None,
+                treatment: Treatment::Keep,
                 inherited: None,
             };
             self.tables[table].columns.push(column);
@@ -312,6 +369,8 @@ impl Builder<'_> {
                     kind: source.kind.clone(),
                     rules: Rules::default(),
                     withheld: false,
+                    identifies: None,
+                    treatment: Treatment::Keep,
                     inherited: Some((parent, key)),
                 };
                 self.tables[table].columns.push(column);

@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use forebay_recipe::{Prepared, SHIPPED, shipped};
+use forebay_recipe::{Prepared, SHIPPED, Step, Treatment, shipped};
 use forebay_steps::Steps;
 
 use crate::cli::RecipesCommand;
@@ -32,16 +32,23 @@ fn check(recipe: &str, settings: &[String]) -> anyhow::Result<()> {
     println!("{recipe}: good");
     for (name, schema) in steps.tables() {
         println!("\n{name}");
-        let withheld = |column: &str| {
-            prepared
-                .layout
-                .tables
-                .iter()
-                .find(|table| table.name == *name)
-                .is_some_and(|table| table.columns.iter().any(|known| known.name == column && known.withheld))
+        let column = |column: &str| {
+            let table = prepared.layout.tables.iter().find(|table| table.name == *name)?;
+            table.columns.iter().find(|known| known.name == column)
         };
         for field in schema.fields() {
-            let note = if withheld(field.name()) { "  (protected: written as null)" } else { "" };
+            let redacted = prepared.recipe.redacts()
+                && prepared.recipe.steps.iter().any(
+                    |step| matches!(step, Step::Redact(step) if step.table == *name && step.column == *field.name()),
+                );
+            let note = match column(field.name()).map(|column| column.treatment) {
+                _ if redacted => "  (redacted)".to_owned(),
+                None | Some(Treatment::Keep) => String::new(),
+                Some(Treatment::Withhold) => "  (protected: written as null)".to_owned(),
+                Some(Treatment::Year) => "  (1 January of its year)".to_owned(),
+                Some(Treatment::BirthYear(oldest)) => format!("  (1 January of its year, not before {oldest})"),
+                Some(Treatment::Zip3) => "  (three digits, or 000)".to_owned(),
+            };
             println!("  {:<24} {}{note}", field.name(), field.data_type());
         }
     }

@@ -120,7 +120,8 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let result = match ended {
         Ok(Ended { key, interrupted, before, error }) => {
             let progress = embedded.gateway.get_job(&Caller::local(), &key).await.map_err(service_error)?;
-            let report = Report::new(&progress, started.elapsed().as_secs_f64(), Some(plan.memory.0));
+            let report =
+                Report::new(&progress, started.elapsed().as_secs_f64(), Some(plan.memory.0)).with_profile(&prepared);
             if let Some(path) = &args.report {
                 let text = serde_json::to_string_pretty(&report)?;
                 std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;

@@ -9,6 +9,7 @@ use forebay_api::{
     BoxStream, Caller, Gateway, InputFrame, ResumePoint, ServiceError, StreamedInput, SubmitEvent, SubmitRequest,
 };
 use forebay_objects::Input;
+use forebay_recipe::Prepared;
 use forebay_types::JobState;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
@@ -37,11 +38,13 @@ async fn submit(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
     };
     let gateway: Arc<dyn Gateway> = Arc::new(args.server.client(address)?);
     let sources = Sources::open(&args.inputs).await?;
-    let (recipe, _) = load_recipe(&args.recipe)?;
+    let (recipe, text) = load_recipe(&args.recipe)?;
+    let settings = parse_settings(&args.job.settings)?;
+    let prepared = Prepared::new(&args.recipe, &text, &settings).map_err(|error| Usage(error.to_string()))?;
     let mut request = SubmitRequest {
         key: args.job.job_key.clone(),
         recipe,
-        settings: parse_settings(&args.job.settings)?,
+        settings,
         format: args.job.format.clone(),
         output: args.output.clone(),
         inputs: sources.remote.clone(),
@@ -73,7 +76,7 @@ async fn submit(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let progress = follow(gateway.as_ref(), &key, args.job.progress).await?;
-    let report = Report::new(&progress, started.elapsed().as_secs_f64(), None);
+    let report = Report::new(&progress, started.elapsed().as_secs_f64(), None).with_profile(&prepared);
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;

@@ -1,0 +1,177 @@
+use serde::Deserialize;
+
+use crate::{ColumnType, Protect, Recipe};
+
+/// Years between birth and the year that stands for all who are older (45 CFR 164.514(b)(2)(i)(C)).
+const OLDEST: i32 = 90;
+
+/// What becomes of fields that identify a person, and of redacted texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// HIPAA's Safe Harbor, 45 CFR 164.514(b)(2): no identifier, dates to the year, ZIP codes to three digits.
+    #[default]
+    SafeHarbor,
+    /// A HIPAA limited data set, 45 CFR 164.514(e): dates, city, state and ZIP code stay.
+    Limited,
+    /// Nothing is withheld: the input is synthetic or public.
+    Public,
+}
+
+impl Profile {
+    /// The name users write.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SafeHarbor => "safe-harbor",
+            Self::Limited => "limited",
+            Self::Public => "public",
+        }
+    }
+
+    /// Reads the name users write.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::SafeHarbor, Self::Limited, Self::Public].into_iter().find(|profile| profile.as_str() == text)
+    }
+}
+
+/// What of a person a field identifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identifies {
+    /// A person's name: the patient's, a relative's, a provider's.
+    Name,
+    /// A date of birth.
+    BirthDate,
+    /// Another date or moment.
+    Date,
+    /// A telephone number.
+    Phone,
+    /// A fax number.
+    Fax,
+    /// An e-mail address.
+    Email,
+    /// A social security number.
+    Ssn,
+    /// A medical record number.
+    Mrn,
+    /// A number of a health plan.
+    Plan,
+    /// An account number.
+    Account,
+    /// A certificate or licence number.
+    License,
+    /// A vehicle's identifier.
+    Vehicle,
+    /// A device's identifier.
+    Device,
+    /// A web address.
+    Url,
+    /// An internet address.
+    Ip,
+    /// The name of a biometric record.
+    Biometric,
+    /// Street and number.
+    Street,
+    /// A city, town or county.
+    City,
+    /// A ZIP code.
+    Zip,
+    /// A hospital, school or employer.
+    Organization,
+    /// Any other number or code that is one person's.
+    Id,
+}
+
+/// What becomes of a column's values before anything is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Treatment {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They become null.
+    Withhold,
+    /// Dates and timestamps become the first of January of their year.
+    Year,
+    /// As `Year`; a year before the given one becomes that one, which stands for "or before".
+    BirthYear(i32),
+    /// Three digits of a ZIP code, or 000 for areas of 20,000 people or fewer.
+    Zip3,
+}
+
+/// A text column loses what identifies persons.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedactStep {
+    /// The table.
+    pub table: String,
+    /// Its column.
+    pub column: String,
+    /// What stands in the place of what was found.
+    #[serde(default)]
+    pub style: RedactStyle,
+    /// What becomes of dates in the text.
+    #[serde(default)]
+    pub dates: RedactDates,
+}
+
+/// What stands in the place of what was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedactStyle {
+    /// `[NAME]`
+    #[default]
+    Tag,
+    /// `[NAME-3f9c20a1b7]`, by key: the same person, the same token.
+    Pseudonym,
+    /// Asterisks.
+    Mask,
+}
+
+/// What becomes of dates in a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedactDates {
+    /// As everything else.
+    #[default]
+    Style,
+    /// Moved, by key, by days that are constant for a record. Not Safe Harbor.
+    Shift,
+}
+
+impl Recipe {
+    /// The profile that is in force: with protection off, nothing is withheld.
+    pub fn profile(&self) -> Profile {
+        match self.protect {
+            Protect::On => self.profile,
+            Protect::Off => Profile::Public,
+        }
+    }
+}
+
+impl Identifies {
+    /// What a profile does to such a field. `year` is that of the data's release.
+    pub fn treatment(self, profile: Profile, year: i32) -> Treatment {
+        match (profile, self) {
+            (Profile::Public, _) | (Profile::Limited, Self::BirthDate | Self::Date | Self::City | Self::Zip) => {
+                Treatment::Keep
+            }
+            (Profile::SafeHarbor, Self::BirthDate) => Treatment::BirthYear(year - OLDEST),
+            (Profile::SafeHarbor, Self::Date) => Treatment::Year,
+            (Profile::SafeHarbor, Self::Zip) => Treatment::Zip3,
+            (Profile::SafeHarbor | Profile::Limited, _) => Treatment::Withhold,
+        }
+    }
+
+    /// The kinds of columns that can identify so, for an error; none if this kind can.
+    pub fn refuses(self, kind: &ColumnType) -> Option<&'static str> {
+        match (self, kind) {
+            (Self::BirthDate, ColumnType::Date(_)) | (Self::Date, ColumnType::Date(_) | ColumnType::Timestamp) => None,
+            (Self::BirthDate, _) => Some("a date"),
+            (Self::Date, _) => Some("a date or timestamp"),
+            (_, ColumnType::String) => None,
+            (Self::Zip, _) => Some("a string"),
+            (_, ColumnType::Int64 | ColumnType::Int32 | ColumnType::Json) => None,
+            (_, _) => Some("a string"),
+        }
+    }
+}

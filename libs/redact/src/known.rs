@@ -1,0 +1,455 @@
+use std::ops::Range;
+
+use crate::cue::{Cue, any};
+use crate::find::context::{Left, Right, left, right};
+use crate::find::name::{Grade, grade};
+use crate::find::view::View;
+use crate::fold::fold_word;
+use crate::lexicon::Lexicon;
+use crate::scan::Span;
+use crate::token::{Gap, Kind, Lexer, Shape, Token};
+use crate::{Class, Classes};
+
+/// Values of one record that are looked for, at most: more would make a hostile record slow.
+const VALUES: usize = 256;
+/// Tokens of one value that are looked at.
+const TOKENS: usize = 24;
+/// Digits of a number that is looked for, at least.
+const DIGITS: usize = 4;
+
+/// What a record holds in a field of its own, to be found in its texts.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What it is.
+    pub class: Class,
+    /// The value, as it stands in the field.
+    pub value: &'a str,
+}
+
+/// The known identifiers of one record, made ready for its texts. Holds protected text: it has no `Debug` of its content.
+#[derive(Clone, Default)]
+pub struct KnownSet {
+    /// Bit `hash % 64` of every name and first word of a phrase.
+    mask: u64,
+    names: Vec<KnownName>,
+    phrases: Vec<Phrase>,
+    codes: Vec<Code>,
+    /// Bit of the first byte of every code.
+    first: [u64; 2],
+    /// Names in full, one a person.
+    pub(crate) persons: Vec<String>,
+    /// Whose dates are shifted together.
+    pub(crate) subject: String,
+}
+
+#[derive(Clone)]
+struct KnownName {
+    hash: u64,
+    folded: String,
+    person: u16,
+    /// It is an ordinary word too.
+    doubtful: bool,
+}
+
+#[derive(Clone)]
+struct Phrase {
+    words: Vec<u64>,
+    class: Class,
+}
+
+#[derive(Clone)]
+struct Code {
+    plain: Vec<u8>,
+    class: Class,
+}
+
+impl std::fmt::Debug for KnownSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KnownSet").field("values", &(self.names.len() + self.phrases.len() + self.codes.len())).finish()
+    }
+}
+
+impl KnownSet {
+    pub(crate) fn new<'a>(
+        lexicon: &'static Lexicon,
+        subject: &str,
+        values: impl IntoIterator<Item = Known<'a>>,
+    ) -> Self {
+        let mut set = Self { subject: subject.to_owned(), ..Self::default() };
+        let mut tokens = Vec::new();
+        for known in values.into_iter().take(VALUES) {
+            tokens.clear();
+            Lexer::new(lexicon, known.value).fill(&mut tokens, TOKENS);
+            match known.class {
+                Class::Name => set.add_name(known.value, &tokens),
+                Class::Street | Class::Place | Class::Organization => set.add_phrase(known, &tokens),
+                // Every date is found by its form, every address by its sign.
+                Class::Date | Class::Age | Class::Email | Class::Url | Class::Ip => {}
+                Class::Phone
+                | Class::Fax
+                | Class::Ssn
+                | Class::Mrn
+                | Class::Plan
+                | Class::Account
+                | Class::License
+                | Class::Vehicle
+                | Class::Device
+                | Class::Biometric
+                | Class::Zip
+                | Class::Id => set.add_code(known),
+            }
+        }
+        set
+    }
+
+    /// True if there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.phrases.is_empty() && self.codes.is_empty()
+    }
+
+    fn add_name(&mut self, value: &str, tokens: &[Token]) {
+        let words = || {
+            tokens.iter().filter(|token| {
+                token.kind == Kind::Word
+                    && token.len() >= 2
+                    && token.cues & any(&[Cue::Title, Cue::Credential, Cue::Suffix, Cue::Particle]) == 0
+            })
+        };
+        let shared =
+            words().find_map(|token| self.names.iter().find(|name| name.hash == token.hash).map(|name| name.person));
+        let person = shared.unwrap_or(self.persons.len() as u16);
+        if shared.is_none() && words().next().is_some() {
+            self.persons.push(fold_words(value));
+        }
+        for token in words() {
+            if self.names.iter().any(|name| name.hash == token.hash) {
+                continue;
+            }
+            self.mask |= 1 << (token.hash % 64);
+            let doubtful = token.len() < 3
+                || token.lexeme.word() >= 2
+                || matches!(grade(token), Grade::Never | Grade::Plain | Grade::Doubtful);
+            let folded = fold_word(&value[token.start as usize..token.end as usize]);
+            self.names.push(KnownName { hash: token.hash, folded, person, doubtful });
+        }
+    }
+
+    fn add_phrase(&mut self, known: Known<'_>, tokens: &[Token]) {
+        let words: Vec<u64> = tokens
+            .iter()
+            .filter(|token| {
+                matches!(token.kind, Kind::Word | Kind::Number)
+                    && !(token.has(Cue::StreetSuffix) && known.class == Class::Street)
+            })
+            .map(|token| key(token, known.value))
+            .collect();
+        let letters = tokens.iter().filter(|token| token.kind == Kind::Word).map(Token::len).sum::<usize>();
+        let enough = letters >= 3 && (known.class != Class::Street || words.len() >= 2);
+        if let Some(first) = words.first().filter(|_| enough) {
+            self.mask |= 1 << (first % 64);
+            self.phrases.push(Phrase { words, class: known.class });
+        }
+    }
+
+    fn add_code(&mut self, known: Known<'_>) {
+        let plain: Vec<u8> =
+            known.value.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_uppercase()).collect();
+        let digits = plain.iter().filter(|b| b.is_ascii_digit()).count();
+        if digits < DIGITS || plain.len() > 64 {
+            return;
+        }
+        let mut forms = vec![plain.clone()];
+        // A US number is written with and without its country code.
+        if matches!(known.class, Class::Phone | Class::Fax) && plain.len() == 11 && plain[0] == b'1' {
+            forms.push(plain[1..].to_vec());
+        }
+        for plain in forms {
+            self.first[usize::from(plain[0] / 64)] |= 1 << (plain[0] % 64);
+            self.codes.push(Code { plain, class: known.class });
+        }
+    }
+
+    pub(crate) fn find(&self, view: &View<'_>, range: Range<usize>, classes: Classes, spans: &mut Vec<Span>) {
+        if self.is_empty() {
+            return;
+        }
+        let mut i = range.start;
+        while i < range.end {
+            let token = view.at(i);
+            let found = match token.kind {
+                Kind::Word => self.word(view, i),
+                Kind::Number => self.phrase(view, i).or_else(|| self.code(view, i)),
+                Kind::Punct | Kind::Email | Kind::Url | Kind::Tag | Kind::None => None,
+            };
+            let Some((first, last, class, person)) = found else {
+                i += 1;
+                continue;
+            };
+            if classes.has(class) {
+                spans.push(Span {
+                    start: view.at(first).start,
+                    end: view.at(last).end,
+                    class,
+                    why: "known from the record",
+                    person,
+                });
+            }
+            i = last.max(i) + 1;
+        }
+    }
+
+    fn word(&self, view: &View<'_>, i: usize) -> Option<(usize, usize, Class, Option<u16>)> {
+        let token = view.at(i);
+        if self.mask >> (token.hash % 64) & 1 != 0 {
+            let phrase = self.phrase(view, i);
+            if phrase.is_some() {
+                return phrase;
+            }
+            if let Some(name) = self.names.iter().find(|name| name.hash == token.hash)
+                && self.is_name_here(view, i, name)
+            {
+                let (first, last) = self.whole(view, i);
+                return Some((first, last, Class::Name, Some(name.person)));
+            }
+        }
+        if self.starts_code(view.bytes(i)) && (view.joined(i + 1) || view.joined(i)) {
+            let code = self.code(view, i);
+            if code.is_some() {
+                return code;
+            }
+        }
+        let person = self.misspelt(view, i)?;
+        let (first, last) = self.whole(view, i);
+        Some((first, last, Class::Name, Some(person)))
+    }
+
+    /// An ordinary word needs more than the same letters: a capital, and company or no other reason for the capital.
+    fn is_name_here(&self, view: &View<'_>, i: usize, name: &KnownName) -> bool {
+        let token = view.at(i);
+        let behind = right(view, i);
+        if behind == Right::Eponym && token.has(Cue::Eponym) {
+            return false;
+        }
+        if !name.doubtful {
+            return true;
+        }
+        if !token.is_capital() {
+            return false;
+        }
+        let company = |at: usize| {
+            let other = view.at(at);
+            other.is_capital()
+                && other.gap <= Gap::Line
+                && (other.shape == Shape::Initial || self.names.iter().any(|name| name.hash == other.hash))
+        };
+        let starts = token.gap == Gap::Break || (view.before(i, 1).is(b'.') && !view.before(i, 2).has(Cue::Title));
+        company(i + 1)
+            || (i > 0 && company(i - 1))
+            || left(view, i) >= Left::Weak
+            || behind >= Right::Strong && behind != Right::Eponym
+            || (!starts
+                && token.shape == Shape::Title
+                && token.gap != Gap::Line
+                && token.cues & any(&[Cue::Month, Cue::Never]) == 0)
+    }
+
+    /// The name with its initials and other known words on both sides.
+    fn whole(&self, view: &View<'_>, i: usize) -> (usize, usize) {
+        let is_known = |at: usize| {
+            view.at(at).kind == Kind::Word
+                && view.at(at).is_capital()
+                && self.names.iter().any(|name| name.hash == view.at(at).hash)
+        };
+        let is_initial = |at: usize| {
+            view.at(at).kind == Kind::Word && view.at(at).shape == Shape::Initial && !view.joined(at + 1)
+                || (view.at(at).shape == Shape::Initial && view.joint(at + 1) == b'.')
+        };
+        let (mut first, mut last) = (i, i);
+        for _ in 0..4 {
+            let point = usize::from(view.before(first, 1).is(b'.') && view.before(first, 2).shape == Shape::Initial);
+            let at = first.wrapping_sub(1 + point);
+            let initial = is_initial(at) && view.at(first).gap <= Gap::Space && !view.word_is(at, &["i", "a"]);
+            if !(initial || is_known(at)) || view.at(first).gap > Gap::Line {
+                break;
+            }
+            first = at;
+        }
+        for _ in 0..4 {
+            let skip =
+                usize::from(matches!(view.at(last + 1).byte, b',' | b'-') && view.at(last + 1).kind == Kind::Punct);
+            let at = last + 1 + skip;
+            let token = view.at(at);
+            if token.gap > Gap::Line
+                || !(is_known(at)
+                    || (is_initial(at)
+                        && (skip == 1 || is_known(at + 1) || is_known(at + 2) || view.joint(at + 1) == b'.')))
+            {
+                break;
+            }
+            last = if token.shape == Shape::Initial && view.joint(at + 1) == b'.' { at + 1 } else { at };
+        }
+        (first, last)
+    }
+
+    fn phrase(&self, view: &View<'_>, i: usize) -> Option<(usize, usize, Class, Option<u16>)> {
+        let first = key(view.at(i), view.text);
+        if self.mask >> (first % 64) & 1 == 0 {
+            return None;
+        }
+        let (last, class) = self
+            .phrases
+            .iter()
+            .filter(|phrase| phrase.words[0] == first)
+            .filter_map(|phrase| {
+                let (mut at, mut last) = (i, i);
+                for word in &phrase.words {
+                    while view.at(at).kind == Kind::Punct && at < last + 4 {
+                        at += 1;
+                    }
+                    if key(view.at(at), view.text) != *word || (at > i && view.at(at).gap == Gap::Break) {
+                        return None;
+                    }
+                    last = at;
+                    at += 1;
+                }
+                // One word in small letters may be just a word.
+                let one = phrase.words.len() == 1 && view.at(i).shape == Shape::Lower && view.at(i).lexeme.word() > 0;
+                (!one).then_some((last, phrase.class))
+            })
+            .max_by_key(|(last, _)| *last)?;
+        let suffix =
+            class == Class::Street && view.at(last + 1).has(Cue::StreetSuffix) && view.at(last + 1).gap <= Gap::Line;
+        Some((i, last + usize::from(suffix), class, None))
+    }
+
+    fn starts_code(&self, bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|b| {
+            let b = b.to_ascii_uppercase();
+            b < 128 && self.first[usize::from(b / 64)] >> (b % 64) & 1 != 0
+        })
+    }
+
+    /// A known number or code, with any separators in it.
+    fn code(&self, view: &View<'_>, i: usize) -> Option<(usize, usize, Class, Option<u16>)> {
+        if !self.starts_code(view.bytes(i))
+            || (view.joined(i) && matches!(view.before(i, 1).kind, Kind::Number | Kind::Word))
+        {
+            return None;
+        }
+        self.codes
+            .iter()
+            .filter_map(|code| matches_code(view, i, code).map(|last| (i, last, code.class, None)))
+            .max_by_key(|found| found.1)
+    }
+
+    /// The person whose name a capitalised word nearly is.
+    fn misspelt(&self, view: &View<'_>, i: usize) -> Option<u16> {
+        let token = view.at(i);
+        let candidate = token.is_capital()
+            && token.len() >= 5
+            && token.lexeme.word() == 0
+            && token.cues & any(&[Cue::Medical, Cue::Drug, Cue::Eponym, Cue::Month, Cue::State]) == 0;
+        if !candidate || self.names.is_empty() {
+            return None;
+        }
+        let word = fold_word(std::str::from_utf8(view.bytes(i)).unwrap_or_default());
+        self.names
+            .iter()
+            .filter(|name| name.folded.len() >= 5 && name.folded.len().abs_diff(word.len()) <= 2)
+            .find(|name| distance_within(name.folded.as_bytes(), word.as_bytes(), if word.len() >= 9 { 2 } else { 1 }))
+            .map(|name| name.person)
+    }
+}
+
+fn matches_code(view: &View<'_>, i: usize, code: &Code) -> Option<usize> {
+    let (mut rest, mut at) = (code.plain.as_slice(), i);
+    while at < i + 32 {
+        let token = view.at(at);
+        match token.kind {
+            Kind::Number | Kind::Word => {
+                let bytes = view.bytes(at);
+                if bytes.len() > rest.len() || !bytes.eq_ignore_ascii_case(&rest[..bytes.len()]) {
+                    return None;
+                }
+                rest = &rest[bytes.len()..];
+                if rest.is_empty() {
+                    let goes_on = view.joined(at + 1) && matches!(view.at(at + 1).kind, Kind::Number | Kind::Word);
+                    return (!goes_on).then_some(at);
+                }
+            }
+            Kind::Punct if matches!(token.byte, b'-' | b'.' | b'/' | b'(' | b')' | b'_' | b'+') => {}
+            _ => return None,
+        }
+        at += 1;
+        if view.at(at).gap > Gap::Space {
+            return None;
+        }
+    }
+    None
+}
+
+/// What a word or number is looked up by.
+fn key(token: &Token, text: &str) -> u64 {
+    match token.kind {
+        Kind::Word => token.hash,
+        Kind::Number => text.as_bytes()[token.start as usize..token.end as usize]
+            .iter()
+            .fold(7, |hash, b| hash * 31 + u64::from(*b)),
+        _ => u64::MAX,
+    }
+}
+
+/// A name's words, folded, in one form whatever their order.
+pub(crate) fn fold_words(name: &str) -> String {
+    let mut words: Vec<_> =
+        name.split(|c: char| !c.is_alphanumeric() && c != '\'').map(fold_word).filter(|word| word.len() > 1).collect();
+    words.sort_unstable();
+    words.join(" ")
+}
+
+/// True if a few insertions, deletions, changes or swaps of neighbours lead from one to the other (optimal string alignment).
+fn distance_within(a: &[u8], b: &[u8], most: usize) -> bool {
+    if a.len().abs_diff(b.len()) > most || a.len() > 40 || b.len() > 40 {
+        return false;
+    }
+    let mut rows = [[0_usize; 41]; 3];
+    for (at, cell) in rows[0].iter_mut().enumerate().take(b.len() + 1) {
+        *cell = at;
+    }
+    for i in 1..=a.len() {
+        let (now, before, earlier) = (i % 3, (i + 2) % 3, (i + 1) % 3);
+        rows[now][0] = i;
+        let mut least = i;
+        for j in 1..=b.len() {
+            let cost = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[before][j] + 1).min(rows[now][j - 1] + 1).min(rows[before][j - 1] + cost);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[earlier][j - 2] + 1);
+            }
+            rows[now][j] = best;
+            least = least.min(best);
+        }
+        if least > most {
+            return false;
+        }
+    }
+    rows[a.len() % 3][b.len()] <= most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_misspellings_are_near() {
+        for (a, b, most, near) in [
+            ("kowalski", "kowalsky", 1, true),
+            ("kowalski", "kowlaski", 1, true),
+            ("kowalski", "kowaski", 1, true),
+            ("kowalski", "kolawsky", 1, false),
+            ("montgomery", "mongomerry", 2, true),
+        ] {
+            assert_eq!(distance_within(a.as_bytes(), b.as_bytes(), most), near, "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,473 @@
+use crate::Class;
+use crate::cue::Cue;
+use crate::fold::{Folded, fold};
+use crate::lexicon::{Lexeme, Lexicon, WordHash};
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Letters, with apostrophes between them.
+    Word,
+    /// ASCII digits.
+    Number,
+    /// One other character; `byte` is its ASCII form, or 0.
+    Punct,
+    Email,
+    Url,
+    /// A tag of ours, or of those who redacted before us. Never looked into.
+    Tag,
+    /// Before the first and after the last one.
+    None,
+}
+
+/// How a word is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Lower,
+    /// One capital letter.
+    Initial,
+    /// A capital, then small letters only.
+    Title,
+    /// Capitals only, two or more.
+    Upper,
+    /// A capital first, others within: `McDonald`.
+    Mixed,
+}
+
+/// What stands between a token and the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Gap {
+    None,
+    Space,
+    /// The end of a line.
+    Line,
+    /// An empty line, or the start of the text.
+    Break,
+}
+
+/// One token: where it is, and all that is known of it by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    pub(crate) kind: Kind,
+    pub(crate) shape: Shape,
+    pub(crate) gap: Gap,
+    pub(crate) byte: u8,
+    pub(crate) lexeme: Lexeme,
+    pub(crate) hash: u64,
+    pub(crate) cues: u64,
+}
+
+impl Token {
+    pub(crate) const NONE: Self = Self {
+        start: 0,
+        end: 0,
+        kind: Kind::None,
+        shape: Shape::Lower,
+        gap: Gap::Break,
+        byte: 0,
+        lexeme: Lexeme::NONE,
+        hash: 0,
+        cues: 0,
+    };
+
+    pub(crate) const fn has(&self, cue: Cue) -> bool {
+        self.cues & cue.bit() != 0
+    }
+
+    pub(crate) const fn is(&self, byte: u8) -> bool {
+        self.byte == byte && matches!(self.kind, Kind::Punct)
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// A word that starts with a capital letter.
+    pub(crate) const fn is_capital(&self) -> bool {
+        matches!(self.kind, Kind::Word) && !matches!(self.shape, Shape::Lower)
+    }
+}
+
+/// What a byte is, for the lexer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Byte {
+    Lower,
+    Upper,
+    Digit,
+    Apostrophe,
+    Space,
+    Line,
+    Punct,
+    High,
+}
+
+static BYTES: [Byte; 256] = {
+    let mut table = [Byte::Punct; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'a'..=b'z' => Byte::Lower,
+            b'A'..=b'Z' => Byte::Upper,
+            b'0'..=b'9' => Byte::Digit,
+            b'\'' | b'`' => Byte::Apostrophe,
+            b'\n' | b'\r' => Byte::Line,
+            0..=b' ' | 0x7f => Byte::Space,
+            0x80.. => Byte::High,
+            _ => Byte::Punct,
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// Longest local part and host name of an e-mail address that are looked at (RFC 5321, 4.5.3.1).
+const LOCAL_PART: usize = 64;
+const HOST: usize = 253;
+/// A tag between brackets is not longer.
+const TAG: usize = 48;
+/// Where a URL ends at the latest.
+const URL: usize = 2048;
+
+/// Ends of clinical words and names of substances. A word in no list that ends so is no name.
+const CLINICAL: [&[u8]; 62] = [
+    b"itis",
+    b"osis",
+    b"emia",
+    b"aemia",
+    b"ectomy",
+    b"otomy",
+    b"ostomy",
+    b"pathy",
+    b"scopy",
+    b"graphy",
+    b"gram",
+    b"logy",
+    b"logist",
+    b"therapy",
+    b"plasty",
+    b"uria",
+    b"algia",
+    b"penia",
+    b"plegia",
+    b"paresis",
+    b"phasia",
+    b"trophy",
+    b"megaly",
+    b"rrhea",
+    b"rrhage",
+    b"mycin",
+    b"cillin",
+    b"cycline",
+    b"pril",
+    b"sartan",
+    b"statin",
+    b"olol",
+    b"azole",
+    b"idine",
+    b"zepam",
+    b"zolam",
+    b"mab",
+    b"nib",
+    b"tinib",
+    b"navir",
+    b"vir",
+    b"parin",
+    b"oxacin",
+    b"semide",
+    b"thiazide",
+    b"gliptin",
+    b"glutide",
+    b"gliflozin",
+    b"formin",
+    b"setron",
+    b"tidine",
+    b"prazole",
+    b"caine",
+    b"barbital",
+    b"amine",
+    b"oxetine",
+    b"triptan",
+    b"dronate",
+    b"steroid",
+    b"toxin",
+    b"philia",
+    b"blast",
+];
+
+fn is_clinical(word: &[u8]) -> bool {
+    word.len() >= 6
+        && CLINICAL
+            .iter()
+            .any(|end| word.len() >= end.len() + 2 && word[word.len() - end.len()..].eq_ignore_ascii_case(end))
+}
+
+/// How a word is spelt, as far as it was read.
+struct Spelling {
+    hash: WordHash,
+    letters: u32,
+    uppers: u32,
+    first_upper: bool,
+    /// It has a letter that only looks like an ASCII one.
+    foreign: bool,
+}
+
+impl Spelling {
+    const fn new() -> Self {
+        Self { hash: WordHash::new(), letters: 0, uppers: 0, first_upper: false, foreign: false }
+    }
+
+    #[inline]
+    const fn ascii(&mut self, byte: u8) {
+        self.hash = self.hash.push(byte | 0x20);
+        self.count(byte & 0x20 == 0);
+    }
+
+    fn other(&mut self, c: char, folded: Folded) {
+        if let Folded::Ascii(ascii) = folded {
+            self.foreign = true;
+            self.hash = self.hash.push(ascii);
+        } else {
+            for lower in c.to_lowercase() {
+                self.hash = lower.encode_utf8(&mut [0; 4]).bytes().fold(self.hash, WordHash::push);
+            }
+        }
+        self.count(c.is_uppercase());
+    }
+
+    #[inline]
+    const fn count(&mut self, upper: bool) {
+        self.first_upper |= upper && self.letters == 0;
+        self.uppers += upper as u32;
+        self.letters += 1;
+    }
+
+    const fn shape(&self) -> Shape {
+        match (self.first_upper, self.uppers) {
+            (false, _) => Shape::Lower,
+            (true, _) if self.letters == 1 => Shape::Initial,
+            (true, 1) => Shape::Title,
+            (true, uppers) if uppers == self.letters => Shape::Upper,
+            (true, _) => Shape::Mixed,
+        }
+    }
+}
+
+/// Cuts a text into tokens, in one pass over its bytes.
+#[derive(Debug)]
+pub(crate) struct Lexer<'t> {
+    lexicon: &'static Lexicon,
+    text: &'t str,
+    bytes: &'t [u8],
+    at: usize,
+    gap: Gap,
+}
+
+impl<'t> Lexer<'t> {
+    pub(crate) fn new(lexicon: &'static Lexicon, text: &'t str) -> Self {
+        Self { lexicon, text, bytes: text.as_bytes(), at: 0, gap: Gap::Break }
+    }
+
+    /// Adds tokens until there are `limit`. False at the end of the text.
+    pub(crate) fn fill(&mut self, tokens: &mut Vec<Token>, limit: usize) -> bool {
+        while tokens.len() < limit {
+            let Some(byte) = self.bytes.get(self.at) else { return false };
+            match BYTES[usize::from(*byte)] {
+                Byte::Space => {
+                    self.at += 1;
+                    self.gap = self.gap.max(Gap::Space);
+                }
+                Byte::Line => self.line(*byte),
+                Byte::Lower | Byte::Upper => self.word(tokens),
+                Byte::Digit => self.number(tokens),
+                Byte::Apostrophe => self.punct(tokens, b'\'', 1),
+                Byte::Punct => self.special(tokens, *byte),
+                Byte::High => self.high(tokens),
+            }
+        }
+        true
+    }
+
+    fn line(&mut self, byte: u8) {
+        self.at += 1;
+        if byte == b'\r' && self.bytes.get(self.at) == Some(&b'\n') {
+            self.at += 1;
+        }
+        self.gap = if self.gap >= Gap::Line { Gap::Break } else { Gap::Line };
+    }
+
+    fn push(&mut self, tokens: &mut Vec<Token>, mut token: Token) {
+        token.gap = self.gap;
+        self.gap = Gap::None;
+        self.at = token.end as usize;
+        tokens.push(token);
+    }
+
+    fn punct(&mut self, tokens: &mut Vec<Token>, byte: u8, length: usize) {
+        let token =
+            Token { start: self.at as u32, end: (self.at + length) as u32, kind: Kind::Punct, byte, ..Token::NONE };
+        self.push(tokens, token);
+    }
+
+    fn number(&mut self, tokens: &mut Vec<Token>) {
+        let digits = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let token = Token { start: self.at as u32, end: (self.at + digits) as u32, kind: Kind::Number, ..Token::NONE };
+        self.push(tokens, token);
+    }
+
+    fn high(&mut self, tokens: &mut Vec<Token>) {
+        let Some(c) = self.text[self.at..].chars().next() else { return };
+        match fold(c) {
+            Folded::Ascii(_) | Folded::Letter => self.word(tokens),
+            Folded::Ignored => self.at += c.len_utf8(),
+            Folded::Space => {
+                self.at += c.len_utf8();
+                self.gap = self.gap.max(Gap::Space);
+            }
+            Folded::Line => {
+                self.at += c.len_utf8();
+                self.gap = Gap::Line;
+            }
+            Folded::Apostrophe => self.punct(tokens, b'\'', c.len_utf8()),
+            Folded::Dash => self.punct(tokens, b'-', c.len_utf8()),
+            Folded::Other => self.punct(tokens, 0, c.len_utf8()),
+        }
+    }
+
+    /// A word, hashed as it is read. A possessive `'s` is not part of it.
+    fn word(&mut self, tokens: &mut Vec<Token>) {
+        let (start, mut at, mut end) = (self.at, self.at, self.at);
+        let mut spelling = Spelling::new();
+        while let Some(byte) = self.bytes.get(at) {
+            if byte.is_ascii_alphabetic() {
+                spelling.ascii(*byte);
+                at += 1;
+                end = at;
+                continue;
+            }
+            let (c, folded) = match byte {
+                b'\'' | b'`' => ('\'', Folded::Apostrophe),
+                0x80.. => match self.text[at..].chars().next() {
+                    Some(c) => (c, fold(c)),
+                    None => break,
+                },
+                _ => break,
+            };
+            let after = at + c.len_utf8();
+            match folded {
+                Folded::Ascii(_) | Folded::Letter => {
+                    spelling.other(c, folded);
+                    end = after;
+                }
+                Folded::Ignored => end = after,
+                Folded::Apostrophe if self.goes_on(after) => {}
+                Folded::Apostrophe | Folded::Dash | Folded::Space | Folded::Line | Folded::Other => break,
+            }
+            at = after;
+        }
+        let hash = spelling.hash.finish();
+        let (mut lexeme, mut cues) = self.lexicon.get(hash);
+        if spelling.foreign && spelling.first_upper {
+            // "Löwer" is not "lower".
+            (lexeme, cues) = (lexeme.as_name(), 0);
+        }
+        if lexeme == Lexeme::NONE && cues == 0 && is_clinical(&self.bytes[start..end]) {
+            cues = Cue::Medical.bit();
+        }
+        let (start, end, shape) = (start as u32, end as u32, spelling.shape());
+        self.push(tokens, Token { start, end, kind: Kind::Word, shape, lexeme, hash, cues, ..Token::NONE });
+    }
+
+    /// True if a letter stands at `at` that is not a possessive's `s`.
+    fn goes_on(&self, at: usize) -> bool {
+        let letter = |at: usize| self.bytes.get(at).is_some_and(|byte| byte.is_ascii_alphabetic() || *byte >= 0xc3);
+        letter(at) && (letter(at + 1) || !matches!(self.bytes[at], b's' | b'S'))
+    }
+
+    /// Punctuation, and what it may belong to: tags, e-mail and web addresses.
+    fn special(&mut self, tokens: &mut Vec<Token>, byte: u8) {
+        let found = match byte {
+            b'[' => self.tag(),
+            b'@' => self.email(),
+            b':' if self.bytes[self.at..].starts_with(b"://") => self.url(tokens),
+            b'.' => self.www(tokens),
+            _ => None,
+        };
+        let Some((start, end, kind)) = found else {
+            return self.punct(tokens, byte, 1);
+        };
+        // What was taken for words before is part of the address.
+        while let Some(last) = tokens.last().filter(|last| last.start as usize >= start) {
+            self.gap = last.gap;
+            tokens.pop();
+        }
+        let start = tokens.last().map_or(start, |last| start.max(last.end as usize));
+        self.push(tokens, Token { start: start as u32, end: end as u32, kind, ..Token::NONE });
+    }
+
+    fn tag(&self) -> Option<(usize, usize, Kind)> {
+        let rest = &self.bytes[self.at + 1..];
+        let length = rest.iter().take(TAG).position(|byte| *byte == b']')?;
+        let end = self.at + length + 2;
+        let inside = self.text.get(self.at + 1..end - 1)?;
+        let ours = inside
+            .split_once(['-', ' '])
+            .map_or(inside, |(class, _)| class)
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase())
+            && Class::parse(inside.split_once(['-', ' ']).map_or(inside, |(class, _)| class)).is_some();
+        let theirs = inside.len() > 4 && inside.starts_with("**") && inside.ends_with("**");
+        (ours || theirs).then_some((self.at, end, Kind::Tag))
+    }
+
+    fn email(&self) -> Option<(usize, usize, Kind)> {
+        let local =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-' | 0x80..);
+        let before = &self.bytes[self.at.saturating_sub(LOCAL_PART)..self.at];
+        let mut start = self.at - before.iter().rev().take_while(|byte| local(byte)).count();
+        while !self.text.is_char_boundary(start) {
+            start += 1;
+        }
+        while matches!(self.bytes.get(start), Some(b'.' | b'-')) {
+            start += 1;
+        }
+        let host = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | 0x80..);
+        let after = &self.bytes[self.at + 1..];
+        let mut length = after.iter().take(HOST).take_while(|byte| host(byte)).count();
+        while length > 0
+            && (matches!(after[length - 1], b'.' | b'-') || !self.text.is_char_boundary(self.at + 1 + length))
+        {
+            length -= 1;
+        }
+        let end = self.at + 1 + length;
+        let top = self.bytes[self.at + 1..end].rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        let good = start < self.at && top.len() >= 2 && top.len() < length && !top[0].is_ascii_digit();
+        good.then_some((start, end, Kind::Email))
+    }
+
+    fn url(&self, tokens: &[Token]) -> Option<(usize, usize, Kind)> {
+        let scheme = tokens.last().filter(|last| last.kind == Kind::Word && last.end as usize == self.at)?;
+        Some((scheme.start as usize, self.url_end(self.at + 3), Kind::Url))
+    }
+
+    fn www(&self, tokens: &[Token]) -> Option<(usize, usize, Kind)> {
+        let last = tokens.last().filter(|last| last.end as usize == self.at && last.len() == 3)?;
+        let www = self.bytes[last.start as usize..self.at].eq_ignore_ascii_case(b"www");
+        (www && self.bytes.get(self.at + 1).is_some_and(u8::is_ascii_alphanumeric))
+            .then(|| (last.start as usize, self.url_end(self.at + 1), Kind::Url))
+    }
+
+    fn url_end(&self, from: usize) -> usize {
+        let rest = &self.bytes[from..];
+        let stop = |byte: &u8| *byte <= b' ' || matches!(byte, b'"' | b'<' | b'>' | b')' | b']' | b'}' | b'|');
+        let mut end = from + rest.iter().take(URL).position(stop).unwrap_or(rest.len().min(URL));
+        while end > from
+            && (matches!(self.bytes[end - 1], b'.' | b',' | b';' | b':' | b'!' | b'?' | b'\'')
+                || !self.text.is_char_boundary(end))
+        {
+            end -= 1;
+        }
+        end
+    }
+}

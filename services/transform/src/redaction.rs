@@ -1,0 +1,324 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, new_null_array};
+use forebay_recipe::{
+    Identifies, Layout, Profile, Recipe, RedactDates, RedactStep, RedactStyle, Step, Treatment, days_from_civil,
+};
+use forebay_redact::{Class, Classes, Dates, Key, Known, KnownSet, Policy, Redactor, Style};
+
+use crate::failure::Failure;
+
+/// The variable that holds the key of pseudonyms and shifted dates.
+const KEY: &str = "FOREBAY_REDACT_KEY";
+
+/// Parts of a day in the unit of timestamps.
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// Three-digit ZIP areas of 20,000 people or fewer. Source: HHS, "Guidance Regarding Methods for De-identification of Protected
+/// Health Information", 2012, from the census of 2000.
+const SMALL_ZIP3: [&str; 17] = [
+    "036", "059", "063", "102", "203", "556", "692", "790", "821", "823", "830", "831", "878", "879", "884", "890",
+    "893",
+];
+
+/// What a job does to identifiers before any row is kept or sent.
+#[derive(Debug)]
+pub(crate) struct Redaction {
+    layout: Arc<Layout>,
+    texts: Vec<TextColumn>,
+    /// Columns whose values are looked for in the texts: table, column, class.
+    known: Vec<(usize, usize, Class)>,
+    /// Columns that are changed: table, column, how.
+    treated: Vec<(usize, usize, Treatment)>,
+}
+
+/// A column of texts, and how it is redacted.
+#[derive(Debug)]
+struct TextColumn {
+    table: usize,
+    column: usize,
+    redactor: Redactor,
+}
+
+/// The key of a record: what joins rows of child tables to it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum RecordKey<'a> {
+    Text(&'a str),
+    Number(i64),
+}
+
+impl Redaction {
+    /// Plans what a recipe does; none if it does nothing.
+    pub(crate) fn plan(recipe: &Recipe, layout: &Arc<Layout>) -> Result<Option<Self>, Failure> {
+        let profile = recipe.profile();
+        if profile == Profile::Public {
+            return Ok(None);
+        }
+        let mut texts = Vec::new();
+        for step in &recipe.steps {
+            let Step::Redact(step) = step else { continue };
+            let table = layout.table(&step.table);
+            let column =
+                table.and_then(|at| layout.tables[at].columns.iter().position(|column| column.name == step.column));
+            let (Some(table), Some(column)) = (table, column) else {
+                return Err(Failure::Fatal(format!("there is no column {}.{} to redact", step.table, step.column)));
+            };
+            let redactor = Redactor::new(policy(step, profile)?).map_err(|error| Failure::Fatal(error.to_string()))?;
+            texts.push(TextColumn { table, column, redactor });
+        }
+        let columns = || {
+            layout.tables.iter().enumerate().flat_map(|(table, plan)| {
+                plan.columns.iter().enumerate().map(move |(column, plan)| (table, column, plan))
+            })
+        };
+        let known = columns()
+            .filter_map(|(table, column, plan)| class_of(plan.identifies?).map(|class| (table, column, class)))
+            .collect();
+        let treated: Vec<_> = columns()
+            .filter(|(_, _, plan)| plan.treatment != Treatment::Keep && !plan.withheld)
+            .map(|(table, column, plan)| (table, column, plan.treatment))
+            .collect();
+        if texts.is_empty() && treated.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self { layout: Arc::clone(layout), texts, known, treated }))
+    }
+
+    /// Redacts a run of whole records: one batch a table.
+    pub(crate) fn apply(&self, mut batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Failure> {
+        for text in &self.texts {
+            let column = self.redacted(text, &batches)?;
+            replace(&mut batches[text.table], text.column, column)?;
+        }
+        for (table, column, treatment) in &self.treated {
+            let treated = treated(batches[*table].column(*column), *treatment);
+            replace(&mut batches[*table], *column, treated)?;
+        }
+        Ok(batches)
+    }
+
+    fn redacted(&self, text: &TextColumn, batches: &[RecordBatch]) -> Result<ArrayRef, Failure> {
+        let column = batches[text.table].column(text.column).as_string::<i32>();
+        let (records, sets) = self.known_sets(&text.redactor, batches)?;
+        let keys = self.record_keys(text.table, &batches[text.table]);
+        let known = |row: usize| match &keys {
+            Some(keys) => records.get(&key_at(keys, row)?).map(|set| &sets[*set]),
+            None => sets.get(row),
+        };
+        let redacted =
+            text.redactor.redact_column(column, known, false).map_err(|error| Failure::Fatal(error.to_string()))?;
+        Ok(Arc::new(redacted.texts))
+    }
+
+    /// The known identifiers of each record: by its key; where the record has none, by its row.
+    fn known_sets<'b>(
+        &self,
+        redactor: &Redactor,
+        batches: &'b [RecordBatch],
+    ) -> Result<(HashMap<RecordKey<'b>, usize>, Vec<KnownSet>), Failure> {
+        let mut records = HashMap::new();
+        let mut values: Vec<Vec<Known<'b>>> = vec![Vec::new(); batches[0].num_rows()];
+        let root_keys = self.layout.tables[0].key.map(|key| batches[0].column(key));
+        let mut subjects = vec![String::new(); values.len()];
+        if let Some(keys) = root_keys {
+            for (row, subject) in subjects.iter_mut().enumerate() {
+                let Some(key) = key_at(keys, row) else { continue };
+                // Two records of one key share what is known: more is found, and nothing is missed.
+                records.entry(key).or_insert(row);
+                *subject = match key {
+                    RecordKey::Text(text) => text.to_owned(),
+                    RecordKey::Number(number) => number.to_string(),
+                };
+            }
+        }
+        for (table, column, class) in &self.known {
+            let Some(column) = batches[*table].column(*column).as_string_opt::<i32>() else { continue };
+            let keys = self.record_keys(*table, &batches[*table]);
+            for row in (0..column.len()).filter(|row| column.is_valid(*row)) {
+                let record = match &keys {
+                    Some(keys) => key_at(keys, row).and_then(|key| records.get(&key).copied()),
+                    None => Some(row),
+                };
+                if let Some(record) = record {
+                    values[record].push(Known { class: *class, value: column.value(row) });
+                }
+            }
+        }
+        let sets = values.into_iter().zip(&subjects).map(|(values, subject)| redactor.known(subject, values)).collect();
+        Ok((records, sets))
+    }
+
+    /// The column of a table that holds its record's key; none where rows are records without one.
+    fn record_keys<'b>(&self, table: usize, batch: &'b RecordBatch) -> Option<&'b ArrayRef> {
+        let root = self.layout.tables[0].key?;
+        if table == 0 {
+            return Some(batch.column(root));
+        }
+        let position =
+            self.layout.tables[table].columns.iter().position(|column| column.inherited == Some((0, root)))?;
+        Some(batch.column(position))
+    }
+}
+
+fn policy(step: &RedactStep, profile: Profile) -> Result<Policy, Failure> {
+    let classes = match profile {
+        Profile::Limited => Classes::ALL.without(&[Class::Date, Class::Age, Class::Place, Class::Zip]),
+        Profile::SafeHarbor | Profile::Public => Classes::ALL,
+    };
+    let keyed = step.style == RedactStyle::Pseudonym || step.dates == RedactDates::Shift;
+    let key = if keyed { Some(key()?) } else { None };
+    let style = match step.style {
+        RedactStyle::Tag => Style::Tag,
+        RedactStyle::Pseudonym => Style::Pseudonym,
+        RedactStyle::Mask => Style::Mask,
+    };
+    let dates = match step.dates {
+        RedactDates::Style => Dates::Style,
+        RedactDates::Shift => Dates::Shift,
+    };
+    Ok(Policy { classes, style, dates, key })
+}
+
+fn key() -> Result<Key, Failure> {
+    std::env::var(KEY).ok().and_then(|secret| Key::new(secret.as_bytes())).ok_or_else(|| {
+        Failure::Fatal(format!(
+            "the recipe replaces by key: set {KEY} to a secret of at least 16 bytes on every worker"
+        ))
+    })
+}
+
+/// What a field's values are looked for as. Dates are found by their form, whoever's they are.
+fn class_of(identifies: Identifies) -> Option<Class> {
+    Some(match identifies {
+        Identifies::Name => Class::Name,
+        Identifies::BirthDate | Identifies::Date => return None,
+        Identifies::Phone => Class::Phone,
+        Identifies::Fax => Class::Fax,
+        Identifies::Email => Class::Email,
+        Identifies::Ssn => Class::Ssn,
+        Identifies::Mrn => Class::Mrn,
+        Identifies::Plan => Class::Plan,
+        Identifies::Account => Class::Account,
+        Identifies::License => Class::License,
+        Identifies::Vehicle => Class::Vehicle,
+        Identifies::Device => Class::Device,
+        Identifies::Url => Class::Url,
+        Identifies::Ip => Class::Ip,
+        Identifies::Biometric => Class::Biometric,
+        Identifies::Street => Class::Street,
+        Identifies::City => Class::Place,
+        Identifies::Zip => Class::Zip,
+        Identifies::Organization => Class::Organization,
+        Identifies::Id => Class::Id,
+    })
+}
+
+fn key_at(keys: &ArrayRef, row: usize) -> Option<RecordKey<'_>> {
+    if keys.is_null(row) {
+        return None;
+    }
+    if let Some(texts) = keys.as_string_opt::<i32>() {
+        return Some(RecordKey::Text(texts.value(row)));
+    }
+    if let Some(numbers) = keys.as_primitive_opt::<Int64Type>() {
+        return Some(RecordKey::Number(numbers.value(row)));
+    }
+    keys.as_primitive_opt::<Int32Type>().map(|numbers| RecordKey::Number(i64::from(numbers.value(row))))
+}
+
+fn replace(batch: &mut RecordBatch, column: usize, values: ArrayRef) -> Result<(), Failure> {
+    let mut columns = batch.columns().to_vec();
+    columns[column] = values;
+    *batch = RecordBatch::try_new(batch.schema(), columns).map_err(|error| Failure::Fatal(error.to_string()))?;
+    Ok(())
+}
+
+fn treated(column: &ArrayRef, treatment: Treatment) -> ArrayRef {
+    match treatment {
+        Treatment::Keep => Arc::clone(column),
+        Treatment::Withhold => new_null_array(column.data_type(), column.len()),
+        Treatment::Year => to_year(column, i32::MIN),
+        Treatment::BirthYear(oldest) => to_year(column, oldest),
+        Treatment::Zip3 => match column.as_string_opt::<i32>() {
+            Some(codes) => Arc::new(codes.iter().map(|code| code.map(zip3)).collect::<StringArray>()),
+            None => new_null_array(column.data_type(), column.len()),
+        },
+    }
+}
+
+/// The first of January of each year, but not before `oldest`; what is neither date nor timestamp becomes null.
+fn to_year(column: &ArrayRef, oldest: i32) -> ArrayRef {
+    let first = |days: i32| days_from_civil(year_of(days).max(oldest), 1, 1);
+    if let Some(dates) = column.as_primitive_opt::<Date32Type>() {
+        return Arc::new(dates.unary::<_, Date32Type>(first));
+    }
+    if let Some(moments) = column.as_primitive_opt::<TimestampMicrosecondType>() {
+        let first = |micros: i64| i64::from(first(micros.div_euclid(DAY_MICROS) as i32)) * DAY_MICROS;
+        let years = moments.unary::<_, TimestampMicrosecondType>(first);
+        return Arc::new(years.with_timezone_opt(moments.timezone()));
+    }
+    new_null_array(column.data_type(), column.len())
+}
+
+/// The year of days since 1970-01-01. Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+fn year_of(days: i32) -> i32 {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // March is the first month of this count: January and February belong to the next year.
+    era * 400 + year_of_era + i32::from(of_year >= 306)
+}
+
+/// The first three digits, or 000 for small areas and for what is no ZIP code.
+fn zip3(code: &str) -> &str {
+    match code.trim().get(..3) {
+        Some(area) if area.bytes().all(|byte| byte.is_ascii_digit()) && !SMALL_ZIP3.contains(&area) => area,
+        _ => "000",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{Date32Array, TimestampMicrosecondArray};
+
+    #[test]
+    fn zip_codes_keep_three_digits_of_large_areas() {
+        for (code, area) in
+            [("02114", "021"), ("03601-1234", "000"), ("1", "000"), ("A1B 2C3", "000"), (" 90210", "902")]
+        {
+            assert_eq!(zip3(code), area, "{code}");
+        }
+    }
+
+    #[test]
+    fn dates_become_years_and_the_oldest_are_not_told_apart() {
+        for (date, year) in
+            [((2020, 1, 1), 2020), ((2020, 12, 31), 2020), ((1969, 12, 31), 1969), ((2000, 2, 29), 2000)]
+        {
+            assert_eq!(year_of(days_from_civil(date.0, date.1, date.2)), year);
+        }
+        let dates: ArrayRef = Arc::new(Date32Array::from(vec![
+            Some(days_from_civil(1917, 5, 17)),
+            None,
+            Some(days_from_civil(1980, 7, 4)),
+        ]));
+        let years = treated(&dates, Treatment::BirthYear(1936));
+        let years = years.as_primitive::<Date32Type>();
+        assert_eq!((years.value(0), years.value(2)), (days_from_civil(1936, 1, 1), days_from_civil(1980, 1, 1)));
+        assert!(years.is_null(1));
+        let moment = i64::from(days_from_civil(2024, 1, 8)) * DAY_MICROS + 7;
+        let moments: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![moment]).with_timezone("UTC"));
+        let years = treated(&moments, Treatment::Year);
+        assert_eq!(years.data_type(), moments.data_type());
+        assert_eq!(
+            years.as_primitive::<TimestampMicrosecondType>().value(0),
+            i64::from(days_from_civil(2024, 1, 1)) * DAY_MICROS
+        );
+    }
+}
