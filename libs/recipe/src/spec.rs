@@ -1,7 +1,7 @@
 use forebay_types::ByteSize;
 use serde::Deserialize;
 
-use crate::{Ordered, RecipeError};
+use crate::{EnrichStep, Ordered, RecipeError};
 
 /// A recipe as it stands in its file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -257,6 +257,8 @@ pub enum Scope {
 pub enum Step {
     /// A SQL query.
     Sql(SqlStep),
+    /// Columns from somewhere else, by a key.
+    Enrich(EnrichStep),
 }
 
 /// A SQL query over the tables of one chunk.

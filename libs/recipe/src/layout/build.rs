@@ -26,8 +26,8 @@ impl Recipe {
             ));
         }
         builder.check_source()?;
-        for (index, Step::Sql(step)) in self.steps.iter().enumerate() {
-            builder.check_name(&format!("steps[{index}].sql.table"), &step.table)?;
+        for (index, step) in self.steps.iter().enumerate() {
+            builder.check_step(index, step)?;
         }
         Ok(Layout {
             tables: builder.tables,
@@ -59,6 +59,20 @@ impl Builder<'_> {
             return Ok(());
         }
         Err(self.invalid(key, format!("'{name}' is no name: use a lower-case letter, then letters, digits, _ or -")))
+    }
+
+    fn check_step(&self, index: usize, step: &Step) -> Result<(), RecipeError> {
+        match step {
+            Step::Sql(step) => self.check_name(&format!("steps[{index}].sql.table"), &step.table),
+            Step::Enrich(step) => {
+                let key = |name: &str| format!("steps[{index}].enrich.{name}");
+                self.check_name(&key("name"), step.name())?;
+                step.added().map_err(|message| self.invalid(&key("columns"), message))?;
+                step.key_columns().map_err(|message| self.invalid(&key("key"), message))?;
+                let checked = step.check_settings().and_then(|()| step.check_complete());
+                checked.map_err(|message| self.invalid(&key("settings"), message))
+            }
+        }
     }
 
     fn check_source(&self) -> Result<(), RecipeError> {

@@ -1,0 +1,4 @@
+//! The service against a stand-in that counts every call.
+
+mod alone;
+mod support;
