@@ -210,9 +210,11 @@ impl Suite {
 
     fn spawn(&self, kind: &str, address: SocketAddr, metrics: SocketAddr, log: &Path) -> Child {
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        // A test that is killed takes its services with it.
+        let mut command = Command::new("setpriv");
         command
-            .args(["serve", kind, "--listen", &address.to_string(), "--metrics-listen", &metrics.to_string()])
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_forebay"), "serve"])
+            .args([kind, "--listen", &address.to_string(), "--metrics-listen", &metrics.to_string()])
             .current_dir(self.scratch.path("."))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

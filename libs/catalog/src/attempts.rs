@@ -167,16 +167,17 @@ impl Catalog {
         Ok(expired)
     }
 
-    /// Gives a claimed chunk back, after a failure that will pass or at shutdown, to be tried again after
-    /// `not_before`. False if the attempt is not at work any more, and so if the call is repeated.
-    pub async fn release(&self, chunk: ChunkId, attempt: u32, not_before: Option<Duration>) -> Result<bool> {
+    /// Gives a claimed chunk back: at shutdown, or, with `failed`, after a failure that will pass, to be tried again
+    /// after that time. False if the attempt is not at work any more, and so if the call is repeated.
+    pub async fn release(&self, chunk: ChunkId, attempt: u32, failed: Option<Duration>) -> Result<bool> {
         let tx = self.write().await?;
         tx.lock_job_of_chunk(chunk).await?;
-        let not_before = match not_before {
+        let not_before = match failed {
             Some(delay) => self.now().add(micros(delay)),
             None => Expr::value(0_i64),
         };
         let result = back_to_staged(not_before)
+            .col_expr(chunk::Column::Failures, Expr::col(chunk::Column::Failures).add(i64::from(failed.is_some())))
             .filter(chunk::Column::Id.eq(chunk.0))
             .filter(chunk::Column::State.eq(ChunkState::Claimed.as_str()))
             .filter(chunk::Column::Attempt.eq(i64::from(attempt)))
@@ -282,6 +283,7 @@ impl TryFrom<chunk::Model> for Claim {
             attempt: small(row.attempt)?,
             deaths: small(row.deaths)?,
             lapses: small(row.lapses)?,
+            failures: small(row.failures)?,
             quarantined: row.quarantined,
             input: small(row.input)?,
             source: serde_json::from_str(&row.source).map_err(|_| corrupt("source"))?,

@@ -101,6 +101,7 @@ entity! {
         attempt: i64,
         deaths: i64,
         lapses: i64,
+        failures: i64,
         quarantined: bool,
         owner: Option<String>,
         lease_until: Option<i64>,

@@ -147,6 +147,7 @@ fn new_row(job: JobId, seq: i64, new: &NewChunk, lineage: &Lineage<'_>) -> Resul
         attempt: Set(0),
         deaths: Set(deaths),
         lapses: Set(0),
+        failures: Set(0),
         quarantined: Set(false),
         owner: Set(None),
         lease_until: Set(None),

@@ -12,6 +12,7 @@ mod attempts;
 mod catalog;
 mod connect;
 mod deaths;
+mod ending;
 mod entity;
 mod error;
 mod framing;

@@ -32,7 +32,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Initial)]
+        vec![Box::new(Initial), Box::new(Failures)]
     }
 }
 
@@ -59,6 +59,29 @@ impl MigrationTrait for Initial {
     }
 
     // A crash in the middle of a migration must leave the catalog as it was. The default is none on SQLite.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+struct Failures;
+
+impl MigrationName for Failures {
+    fn name(&self) -> &str {
+        "m0002_failures"
+    }
+}
+
+// As above.
+#[expect(elided_lifetimes_in_paths)]
+#[async_trait::async_trait]
+impl MigrationTrait for Failures {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let mut table = Table::alter();
+        table.table("chunk").add_column(big_integer("failures").default(0));
+        manager.alter_table(table).await
+    }
+
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

@@ -177,6 +177,8 @@ pub struct Claim {
     pub deaths: u32,
     /// How many leases of it ran out since the last death.
     pub lapses: u32,
+    /// How many attempts at it failed of something that passes.
+    pub failures: u32,
     /// True if it killed too many: all its records become rejects, and the recipe does not run.
     pub quarantined: bool,
     /// Number of its input in the job.

@@ -75,6 +75,16 @@ pub(crate) struct RunArgs {
     /// Memory budget, such as 256MiB (default: a quarter of the machine's or container's memory, at most 2GiB)
     #[arg(long, env = "FOREBAY_MEMORY")]
     pub(crate) memory: Option<ByteSize>,
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Write a JSON report to this file at the end
+    #[arg(long)]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// What describes a job, wherever it runs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct JobArgs {
     /// Change a setting of the recipe or the job; see below
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
@@ -82,14 +92,11 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = "auto", value_parser = ["auto", "ndjson", "json", "csv", "parquet", "arrow"])]
     pub(crate) format: String,
     /// Idempotency key (default: derived from recipe, settings and files)
-    #[arg(long)]
-    pub(crate) job: Option<String>,
+    #[arg(long = "job", value_name = "KEY")]
+    pub(crate) job_key: Option<String>,
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
     pub(crate) progress: ProgressKind,
-    /// Write a JSON report to this file at the end
-    #[arg(long)]
-    pub(crate) report: Option<PathBuf>,
     /// Fail the job when more records than this are rejected
     #[arg(long)]
     pub(crate) max_rejects: Option<u64>,
@@ -147,27 +154,24 @@ pub(crate) struct SubmitArgs {
     pub(crate) output: String,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Change a setting of the recipe or the job
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) settings: Vec<String>,
-    /// Input format; by default it is recognised by content
-    #[arg(long, default_value = "auto", value_parser = ["auto", "ndjson", "json", "csv", "parquet", "arrow"])]
-    pub(crate) format: String,
-    /// Idempotency key (default: derived from recipe, settings and files)
-    #[arg(long)]
-    pub(crate) job: Option<String>,
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
     /// Wait for the job's end, and show how it goes
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How progress is shown
-    #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
-    pub(crate) progress: ProgressKind,
     /// With --wait: write a JSON report to this file at the end
     #[arg(long, requires = "wait")]
     pub(crate) report: Option<PathBuf>,
-    /// Fail the job when more records than this are rejected
-    #[arg(long)]
-    pub(crate) max_rejects: Option<u64>,
+}
+
+/// Who keeps the jobs that a command is about.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeeperArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Without --server: output that the jobs write to
+    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
+    pub(crate) output: String,
 }
 
 /// `forebay watch`
@@ -176,10 +180,7 @@ pub(crate) struct WatchArgs {
     /// The job's key
     pub(crate) job: String,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// Without --server: output that the job writes to
-    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
-    pub(crate) output: String,
+    pub(crate) keeper: KeeperArgs,
     /// Lines of JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -191,10 +192,7 @@ pub(crate) struct CancelArgs {
     /// The job's key
     pub(crate) job: String,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// Without --server: output that the job writes to
-    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
-    pub(crate) output: String,
+    pub(crate) keeper: KeeperArgs,
 }
 
 /// How progress is shown.
@@ -248,11 +246,8 @@ pub(crate) struct PlanArgs {
 /// `forebay jobs`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct JobsArgs {
-    /// Without --server: output that the jobs write to
-    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
-    pub(crate) output: String,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) keeper: KeeperArgs,
     /// Most jobs to show
     #[arg(long, short = 'n', default_value_t = 20)]
     pub(crate) limit: u32,
@@ -266,11 +261,8 @@ pub(crate) struct JobsArgs {
 pub(crate) struct RejectsArgs {
     /// The job's key
     pub(crate) job: String,
-    /// Without --server: output that the job writes to
-    #[arg(long, short, default_value = DEFAULT_OUTPUT, env = "FOREBAY_OUTPUT")]
-    pub(crate) output: String,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) keeper: KeeperArgs,
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

@@ -50,7 +50,7 @@ pub struct Embedded {
     pub budget: Budget,
     transform: Arc<Transform>,
     stop: CancellationToken,
-    queue_stop: CancellationToken,
+    intake: CancellationToken,
     tasks: JoinSet<()>,
     /// Held as long as the process works on this output.
     _lock: std::fs::File,
@@ -106,7 +106,7 @@ impl Embedded {
             budget: wiring.budget.clone(),
             transform,
             stop: wiring.stop.clone(),
-            queue_stop: CancellationToken::new(),
+            intake: wiring.intake.clone(),
             tasks: JoinSet::new(),
             _lock: lock,
         };
@@ -115,15 +115,14 @@ impl Embedded {
     }
 
     fn spawn(&mut self, wiring: &Wiring, queue: Arc<SqliteQueue>, storage: Arc<Storage>) {
-        let (handler, stop) = (Arc::clone(&self.transform), self.queue_stop.clone());
+        let (handler, stop) = (Arc::clone(&self.transform), self.intake.clone());
         let (worker, in_flight) = (Arc::clone(&queue), wiring.plan.in_flight);
         self.tasks.spawn(async move {
             if let Err(error) = worker.run("transform", in_flight, handler as Arc<dyn WorkHandler>, stop).await {
                 tracing::error!(%error, "the queue's worker ended");
             }
         });
-        let (transform, stop) = (Arc::clone(&self.transform), self.queue_stop.clone());
-        self.tasks.spawn(async move { transform.keep_leases(stop).await });
+        self.tasks.spawn(wiring.keep_leases(self.intake.clone()));
         let (writer, stop) = (Arc::clone(&storage), self.stop.clone());
         self.tasks.spawn(async move { writer.run(stop).await });
         let dispatcher = wiring.dispatcher(queue, storage);
@@ -144,7 +143,7 @@ impl Embedded {
     /// Stops: chunks in work are handed back, what is written but not committed is done again next time.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.queue_stop.cancel();
+        self.intake.cancel();
         while let Some(task) = self.tasks.join_next().await {
             task.map_err(|error| anyhow!("a task failed: {error}"))?;
         }

@@ -201,11 +201,16 @@ impl Node {
         trim::start(plan.memory.0);
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
-        wiring.stop = self.stop.clone();
+        (wiring.intake, wiring.stop) = (self.intake.clone(), self.stop.clone());
         if let Some(lease) = settings.lease {
             wiring.lease = lease.0;
         }
         sampler::start(&wiring, metrics, &mut self.tasks);
+        let leases = wiring.keep_leases(self.stop.clone());
+        self.tasks.spawn(async move {
+            leases.await;
+            Ok(())
+        });
         let storage: Arc<dyn forebay_api::Storage> = if roles.storage {
             let storage = self.start_storage(&wiring, settings)?;
             services = services.storage(Arc::clone(&storage) as Arc<dyn forebay_api::Storage>);
@@ -253,7 +258,7 @@ impl Node {
         });
         let (writer, stop) = (Arc::clone(&storage), self.stop.clone());
         self.tasks.spawn(async move {
-            writer.keep_leases(stop).await;
+            writer.take_over(stop).await;
             Ok(())
         });
         let (janitor, stop) = (Janitor::new(Arc::clone(&wiring.catalog)), self.stop.clone());
@@ -279,11 +284,6 @@ impl Node {
                 transform.settle_death(&claim).await.map_err(service_error)?;
             }
         }
-        let (worker, stop) = (Arc::clone(&transform), self.stop.clone());
-        self.tasks.spawn(async move {
-            worker.keep_leases(stop).await;
-            Ok(())
-        });
         let (handler, stop, in_flight) = (Arc::clone(&transform), self.intake.clone(), wiring.plan.in_flight);
         self.tasks.spawn(async move {
             queue

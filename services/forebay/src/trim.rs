@@ -14,9 +14,6 @@ const TICK: Duration = Duration::from_millis(4);
 /// reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
 const THRESHOLD: u64 = 65;
 
-/// Pages that wait this long go back anyway, in milliseconds; as in `.cargo/config.toml`.
-const DECAY: isize = 500;
-
 /// Starts to watch the process, for its life. `budget` is in bytes.
 pub(crate) fn start(budget: u64) {
     let (threshold, step) = (budget / 100 * THRESHOLD, budget / 20);
@@ -42,9 +39,10 @@ fn purge() {
     let arenas: u32 = b"arenas.narenas\0"[..].name().read().unwrap_or_default();
     for arena in 0..arenas {
         let name = format!("arena.{arena}.dirty_decay_ms\0");
-        for decay in [0, DECAY] {
-            // An arena that is not in use yet has no pages to return.
-            let _unused = name.as_bytes().name().write(decay).is_err();
+        let decay = name.as_bytes().name();
+        // An arena that is not in use yet has no pages to return.
+        if let Ok(usual) = decay.update(0_isize) {
+            let _unused = decay.write(usual).is_err();
         }
     }
 }

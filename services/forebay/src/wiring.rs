@@ -18,6 +18,9 @@ use crate::plan::Plan;
 /// How long a chunk, or a group of files, is held without a sign of life of its process.
 const LEASE: Duration = Duration::from_secs(15);
 
+/// A lease is renewed so many times before it would run out.
+const RENEWALS: u32 = 3;
+
 /// What the services of one process share, and how each is made of it. One process or several: the wires are these.
 #[derive(Debug)]
 pub(crate) struct Wiring {
@@ -28,6 +31,9 @@ pub(crate) struct Wiring {
     pub(crate) owner: String,
     /// Wakes whoever waits for something to change in this process.
     pub(crate) changed: Arc<Notify>,
+    /// Told first: no more work is taken in.
+    pub(crate) intake: CancellationToken,
+    /// Told last: what is in work is handed back.
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
@@ -49,6 +55,7 @@ impl Wiring {
             plan,
             owner,
             changed: Arc::new(Notify::new()),
+            intake: CancellationToken::new(),
             stop: CancellationToken::new(),
             lease: LEASE,
             _standing: standing,
@@ -117,7 +124,7 @@ impl Wiring {
                 writers,
             },
             Arc::clone(&self.changed),
-            self.stop.clone(),
+            self.intake.clone(),
         )))
     }
 
@@ -129,5 +136,21 @@ impl Wiring {
             changed: Arc::clone(&self.changed),
             staging_folder: STAGING_FOLDER.to_owned(),
         })
+    }
+
+    /// Renews the leases of whatever this process holds, chunks and groups, until `stop`.
+    pub(crate) fn keep_leases(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        let (catalog, owner, lease) = (Arc::clone(&self.catalog), self.owner.clone(), self.lease);
+        async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(lease / RENEWALS) => {}
+                }
+                if let Err(error) = catalog.renew(&owner, lease).await {
+                    tracing::warn!(%error, "failed to renew leases");
+                }
+            }
+        }
     }
 }

@@ -101,21 +101,38 @@ impl Dispatcher {
         // Jobs whose chunks are all written end even while the queue is away.
         let dispatched = self.dispatch(&mut seen.generation).await;
         self.clean_staging().await?;
-        let (mut after, mut any, mut failed) = (None, false, None);
+        let running = self.0.catalog.has_running_jobs().await?;
+        let ended = if running { self.end_jobs(seen).await } else { Ok(()) };
+        dispatched?;
+        ended.map(|()| running)
+    }
+
+    /// Ends what is done, and what has too many rejects.
+    async fn end_jobs(&self, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.stop_over_reject_limit().await?;
+        let (mut after, mut failed) = (None, None);
         seen.flushed.retain(|_, since| since.elapsed() < FLUSH_AGAIN);
         loop {
-            let jobs = self.0.catalog.running_jobs(after, CLEAN).await?;
+            let jobs = self.0.catalog.written_jobs(after, CLEAN).await?;
             let Some(last) = jobs.last() else { break };
-            (after, any) = (Some(*last), true);
-            for job in jobs {
+            after = Some(*last);
+            for job in jobs.into_iter().filter(|job| !seen.flushed.contains_key(job)).collect::<Vec<_>>() {
                 // One job's trouble is not the others'.
-                if let Err(error) = self.end_if_done(job, seen).await {
+                if let Err(error) = self.end(job, seen).await {
                     failed = Some(error);
                 }
             }
         }
-        dispatched?;
-        failed.map_or(Ok(any), Err)
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Jobs that it fails.
+    async fn stop_over_reject_limit(&self) -> Result<Vec<JobId>, Box<dyn std::error::Error + Send + Sync>> {
+        let failed = self.0.catalog.fail_over_reject_limit().await?;
+        if !failed.is_empty() {
+            self.0.changed.notify_waiters();
+        }
+        Ok(failed)
     }
 
     /// Refills the queue. `generation` is what the queue said last, so that its loss is noticed.
@@ -149,11 +166,8 @@ impl Dispatcher {
     }
 
     /// Ends a job whose input is framed and whose chunks are all written.
-    async fn end_if_done(&self, job: JobId, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn end(&self, job: JobId, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let catalog = &self.0.catalog;
-        if seen.flushed.contains_key(&job) || !catalog.job(job).await?.framed || catalog.backlog(job).await? > 0 {
-            return Ok(());
-        }
         if let Err(error) = self.0.storage.flush(job).await {
             if error.kind == forebay_api::ErrorKind::FailedPrecondition {
                 catalog.end_job(job, JobState::Failed, Some(error.message.clone())).await?;
@@ -162,7 +176,8 @@ impl Dispatcher {
             return Err(error.into());
         }
         seen.flushed.insert(job, Instant::now());
-        if catalog.job_complete(job).await? {
+        // The last commit may have brought too many rejects.
+        if catalog.job_complete(job).await? && !self.stop_over_reject_limit().await?.contains(&job) {
             self.clean_staging().await?;
             let output = catalog.job(job).await?.output;
             Staging::new(Place::open(&output)?.child(&self.0.staging_folder)?).remove_job(job).await?;

@@ -11,6 +11,7 @@ mod framing;
 mod job;
 mod parquet_input;
 mod quiet;
+mod reach;
 mod resume;
 mod sample;
 mod sent;
@@ -18,4 +19,5 @@ mod service;
 mod waits;
 
 pub use dispatch::{Dispatch, Dispatcher};
-pub use service::{Gateway, GatewayConfig, Reach, list_rejects};
+pub use reach::Reach;
+pub use service::{Gateway, GatewayConfig, list_rejects};

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Failure;
 use crate::framing::JobFraming;
 use crate::job;
+use crate::reach::Reach;
 use crate::sent::{SentFrames, resume_point};
 use crate::waits::Waits;
 
@@ -46,50 +47,6 @@ pub struct GatewayConfig {
     pub reach: Reach,
     /// Who commits to the tables of its jobs.
     pub writers: Writers,
-}
-
-/// Where jobs may read and write.
-#[derive(Clone, Debug)]
-pub enum Reach {
-    /// Wherever this process may: it is the user's own.
-    Anywhere,
-    /// Clients are somewhere else, and this process' files are not theirs.
-    Served {
-        /// An output is a prefix below this place.
-        store: String,
-        /// Inputs that the gateway may read itself begin with one of these URIs.
-        inputs: Vec<String>,
-    },
-}
-
-impl Reach {
-    /// The request as this gateway takes it: outputs are absolute, inputs are allowed.
-    fn check(&self, mut request: SubmitRequest) -> Result<SubmitRequest, Failure> {
-        let Self::Served { store, inputs } = self else { return Ok(request) };
-        for input in &request.inputs {
-            if !inputs.iter().any(|prefix| input.starts_with(prefix.as_str()) && !input.contains("..")) {
-                return Err(Failure::unusable(format!(
-                    "{input}: this gateway may not read that itself; send the file, or have its prefix added to the \
-                     gateway's setting inputs"
-                )));
-            }
-        }
-        let prefix = request.output.trim_matches('/');
-        let plain = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with(['.', '_'])
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '='))
-        };
-        if prefix.is_empty() || !prefix.split('/').all(plain) {
-            return Err(Failure::unusable(format!(
-                "output '{}': write a prefix below the gateway's store, of letters, digits and -_.= between slashes, \
-                 such as sales/2026",
-                request.output
-            )));
-        }
-        request.output = format!("{}/{prefix}", store.trim_end_matches('/'));
-        Ok(request)
-    }
 }
 
 /// The gateway, in this process.
@@ -124,7 +81,7 @@ impl Gateway {
         request: SubmitRequest,
         frames: BoxStream<Result<InputFrame, ServiceError>>,
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, Failure> {
-        let request = self.config.reach.check(request)?;
+        let request = self.config.reach.check(caller, request)?;
         let sent = request.inputs.is_empty();
         let job::Opened { opened, prepared, output } =
             job::open(&self.catalog, self.config.writers, caller, &request).await?;
@@ -190,7 +147,13 @@ impl Gateway {
         framings.lock().unwrap_or_else(PoisonError::into_inner).insert(id, framing.waits.clone());
         tokio::spawn(async move {
             let result = framing.run(frames).await;
-            framings.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            {
+                let mut framings = framings.lock().unwrap_or_else(PoisonError::into_inner);
+                // A client that came back has another one by now.
+                if framings.get(&id).is_some_and(|waits| waits.is(&framing.waits)) {
+                    framings.remove(&id);
+                }
+            }
             drop(framing);
             let event = match result {
                 Ok(()) => match catalog.progress(id).await {

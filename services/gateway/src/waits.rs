@@ -11,6 +11,11 @@ impl Waits {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = constraint;
     }
 
+    /// True if both are of the same framing.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn get(&self) -> Option<Constraint> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

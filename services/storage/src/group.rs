@@ -75,18 +75,20 @@ impl Group {
         self.tables.values().map(|table| table.bytes.load(std::sync::atomic::Ordering::Relaxed)).max().unwrap_or(0)
     }
 
-    /// Takes a complete attempt. From here on its rows are in the group's files or in none.
+    /// Takes a complete attempt. From here on its rows are in the group's files or in none: what can fail comes before
+    /// the first of them is taken.
     pub(crate) fn add(&mut self, header: &AttemptHeader, buffer: AttemptBuffer) -> Result<(), Failure> {
+        for (name, held) in &buffer.tables {
+            let table = self.tables.entry(name.clone()).or_default();
+            let sample = held.batches.iter().max_by_key(|batch| batch.num_rows()).filter(|batch| batch.num_rows() > 0);
+            if let (None, Some(sample)) = (&table.encoding, sample) {
+                table.encoding = Some(Encoding::choose(sample)?);
+            }
+        }
         self.added = Instant::now();
         self.chunks.push((header.chunk, header.attempt));
         for (name, held) in buffer.tables {
             let table = self.tables.entry(name.clone()).or_default();
-            if table.encoding.is_none()
-                && let Some(sample) =
-                    held.batches.iter().max_by_key(|batch| batch.num_rows()).filter(|b| b.num_rows() > 0)
-            {
-                table.encoding = Some(Encoding::choose(sample)?);
-            }
             table.pending.append(held);
             if table.pending.bytes >= self.context.row_group_bytes || !table.pending.encoded.is_empty() {
                 self.encode_pending(&name);

@@ -10,25 +10,21 @@ use tokio_util::sync::CancellationToken;
 use crate::Storage;
 use crate::error::Failure;
 
-/// A lease is renewed so many times before it would run out.
-const RENEWALS: u32 = 3;
+/// So many looks for leases that have run out are made in the time of one.
+const LOOKS: u32 = 3;
 
 /// How long nothing is written to a group before it is asked whether anything will be.
 pub(crate) const IDLE: Duration = Duration::from_millis(300);
 
 impl Storage {
-    /// Renews the leases of the groups that are open here, and takes over those of writers that are gone, until it is
-    /// told to stop.
-    pub async fn keep_leases(&self, stop: CancellationToken) {
+    /// Clears up after writers that are gone, until it is told to stop: the leases of their groups run out.
+    pub async fn take_over(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.config.lease / RENEWALS) => {}
+                () = tokio::time::sleep(self.config.lease / LOOKS) => {}
             }
-            if let Err(error) = self.catalog.renew(&self.config.owner, self.config.lease).await {
-                tracing::warn!(%error, "failed to renew leases");
-            }
-            if let Err(failure) = self.take_over().await {
+            if let Err(failure) = self.clear_up_after_the_dead().await {
                 tracing::warn!(error = %failure, "failed to clear up after a writer that is gone");
             }
         }
@@ -45,7 +41,7 @@ impl Storage {
         first
     }
 
-    async fn take_over(&self) -> Result<(), Failure> {
+    async fn clear_up_after_the_dead(&self) -> Result<(), Failure> {
         for (group, job) in self.catalog.expire_groups().await? {
             tracing::info!(group.id = %group, "clearing up after a writer that is gone");
             self.clear_up(group, job).await?;

@@ -248,7 +248,9 @@ impl Storage {
     }
 
     /// Moves a complete attempt into the open group: first in the catalog, which tells whether the attempt is still
-    /// the newest, then in memory. A crash in between loses the group, and with it the mark.
+    /// the newest, then in memory. A crash in between loses the group, and with it the mark. A failure in between
+    /// leaves a mark that the group does not know of: the catalog then refuses the group's commit, and all its chunks
+    /// are done again.
     async fn enter(
         &self,
         job: &JobWriter,

@@ -20,9 +20,6 @@ use crate::failure::Failure;
 use crate::process::Attempt;
 use crate::split::halves_of;
 
-/// A lease is renewed so many times before it would run out.
-const RENEWALS: u32 = 3;
-
 /// First wait after a transient failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
@@ -107,19 +104,6 @@ impl Transform {
     /// Chunks in work now.
     pub fn at_work(&self) -> usize {
         self.at_work.load(Ordering::Relaxed)
-    }
-
-    /// Renews the leases of the chunks in work, until it is told to stop.
-    pub async fn keep_leases(&self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.config.lease / RENEWALS) => {}
-            }
-            if let Err(error) = self.catalog.renew(&self.config.owner, self.config.lease).await {
-                tracing::warn!(%error, "failed to renew leases");
-            }
-        }
     }
 
     /// Settles a chunk that was at work when a worker died of something that was no clean stop: it is halved, or
@@ -229,8 +213,8 @@ impl Transform {
             Ok(Err(Failure::Stale)) => {
                 self.catalog.release(claim.chunk, claim.attempt, None).await?;
             }
-            Ok(Err(Failure::Transient(message))) if claim.attempt < TRIES => {
-                let wait = FIRST_WAIT.saturating_mul(1 << claim.attempt.min(10)).min(LONGEST_WAIT);
+            Ok(Err(Failure::Transient(message))) if claim.failures + 1 < TRIES => {
+                let wait = FIRST_WAIT.saturating_mul(1 << claim.failures.min(10)).min(LONGEST_WAIT);
                 tracing::warn!(chunk.id = %claim.chunk, attempt = claim.attempt, error = %message, "attempt failed");
                 self.catalog.release(claim.chunk, claim.attempt, Some(wait)).await?;
             }

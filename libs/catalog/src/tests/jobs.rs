@@ -184,7 +184,50 @@ async fn running_jobs_come_in_pages_that_miss_none(db: Db) {
     assert_eq!(seen, running);
 }
 
+async fn jobs_whose_chunks_are_all_written_are_told_from_the_others(db: Db) {
+    let catalog = db.empty().await;
+    let (waiting, written, unframed) =
+        (open(&catalog, "a").await, open(&catalog, "b").await, open(&catalog, "c").await);
+    frame(&catalog, waiting, &[1, 1]).await;
+    let chunks = frame(&catalog, written, &[1]).await;
+    assert!(catalog.has_running_jobs().await.unwrap());
+    assert_eq!(catalog.written_jobs(None, 10).await.unwrap(), []);
+    let group = catalog.open_group(written, ME, LEASE).await.unwrap();
+    let work = write(&catalog, chunks[0].chunk, group).await;
+    assert_eq!(catalog.written_jobs(None, 10).await.unwrap(), [written]);
+    commit(&catalog, group, &[work]).await;
+    assert_eq!(catalog.written_jobs(None, 10).await.unwrap(), [written]);
+    assert_eq!(catalog.written_jobs(Some(written), 10).await.unwrap(), []);
+    for job in [waiting, written, unframed] {
+        catalog.end_job(job, JobState::Done, None).await.unwrap();
+    }
+    assert_eq!(catalog.written_jobs(None, 10).await.unwrap(), []);
+    assert!(!catalog.has_running_jobs().await.unwrap());
+}
+
+async fn a_job_with_more_rejects_than_it_may_have_fails(db: Db) {
+    let catalog = db.empty().await;
+    let mut jobs = Vec::new();
+    for (key, max_rejects) in [("none", None), ("enough", Some(2)), ("too few", Some(1))] {
+        let job = catalog.open_job(NewJob { max_rejects, ..new_job(key) }).await.unwrap().job.id;
+        let chunks = frame(&catalog, job, &[5, 5]).await;
+        let group = catalog.open_group(job, ME, LEASE).await.unwrap();
+        // One record of each is rejected.
+        let work = [write(&catalog, chunks[0].chunk, group).await, write(&catalog, chunks[1].chunk, group).await];
+        assert_eq!(catalog.fail_over_reject_limit().await.unwrap(), [], "nothing is committed yet");
+        commit(&catalog, group, &work).await;
+        jobs.push(job);
+    }
+    assert_eq!(catalog.fail_over_reject_limit().await.unwrap(), [jobs[2]]);
+    assert_eq!(catalog.fail_over_reject_limit().await.unwrap(), []);
+    let failed = catalog.job(jobs[2]).await.unwrap();
+    assert_eq!(failed.state, JobState::Failed);
+    assert_eq!(failed.error.unwrap(), "2 records were rejected, more than --max-rejects 1");
+}
+
 on_both!(
+    jobs_whose_chunks_are_all_written_are_told_from_the_others,
+    a_job_with_more_rejects_than_it_may_have_fails,
     a_tenants_keys_and_jobs_are_its_own,
     running_jobs_come_in_pages_that_miss_none,
     the_same_key_and_content_is_the_same_job,

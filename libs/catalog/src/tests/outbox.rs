@@ -62,7 +62,7 @@ async fn a_released_chunk_waits_as_long_as_it_was_told(db: Db) {
     }
     assert_eq!(waiting(&catalog).await, [ChunkRef { job, chunk: first.chunk, epoch: 1 }]);
     let second = claim(&catalog, first.chunk).await;
-    assert_eq!((second.attempt, second.deaths), (2, 0));
+    assert_eq!((second.attempt, second.deaths, second.failures), (2, 0, 1));
     assert_eq!(catalog.progress(job).await.unwrap().retries, 1);
 }
 

@@ -118,8 +118,11 @@ fn lines(setting: &str, path: &Path) -> Result<Vec<Line>, ServiceError> {
             line.split_once(':').ok_or_else(|| wrong(&place, "there is no colon: write tenant: value"))?;
         let (tenant, value) = (unquoted(tenant), unquoted(value));
         let is_name = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
-        if tenant.is_empty() || tenant.len() > TENANT_LENGTH || !tenant.chars().all(is_name) {
-            let why = format!("a tenant's name has 1 to {TENANT_LENGTH} of a-z, 0-9, '-', '_' and '.'");
+        // It becomes the name of a folder.
+        let is_hidden = tenant.is_empty() || tenant.starts_with('.');
+        if is_hidden || tenant.len() > TENANT_LENGTH || !tenant.chars().all(is_name) {
+            let why =
+                format!("a tenant's name has 1 to {TENANT_LENGTH} of a-z, 0-9, '-', '_' and '.', and no '.' first");
             return Err(wrong(&place, &why));
         }
         if tenant == Caller::LOCAL {

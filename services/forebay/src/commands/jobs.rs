@@ -41,7 +41,7 @@ pub(crate) async fn find_job(catalog: &Catalog, key: &str) -> anyhow::Result<Job
 }
 
 async fn list(args: &JobsArgs) -> anyhow::Result<()> {
-    let (gateway, caller) = (args.server.gateway(&args.output).await?, Caller::local());
+    let (gateway, caller) = (args.keeper.gateway().await?, Caller::local());
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_FULL_CONDENSED)

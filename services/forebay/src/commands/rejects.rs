@@ -25,7 +25,7 @@ pub(crate) fn run(args: RejectsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
-    let (gateway, caller) = (args.server.gateway(&args.output).await?, Caller::local());
+    let (gateway, caller) = (args.keeper.gateway().await?, Caller::local());
     let job = gateway.get_job(&caller, &args.job).await.map_err(service_error)?;
     let mut rejects = gateway.rejects(&caller, &args.job).await.map_err(service_error)?;
     let mut table = Table::new();

@@ -7,7 +7,7 @@ use forebay_gateway::list_rejects;
 use forebay_types::JobState;
 use futures::StreamExt;
 
-use crate::cli::{RejectsArgs, RunArgs};
+use crate::cli::{JobArgs, RejectsArgs, RunArgs};
 use crate::commands::jobs::{find_job, open_catalog};
 use crate::commands::run::{self, runtime};
 use crate::commands::{Usage, load_recipe};
@@ -28,7 +28,7 @@ pub(crate) fn start(args: RejectsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
-    let catalog = open_catalog(&args.output).await?;
+    let catalog = open_catalog(&args.keeper.output).await?;
     let first = find_job(&catalog, &args.job).await?;
     let (job, next) = latest(&catalog, first).await?;
     // A replay that was interrupted is gone on with, on the input that it was given.
@@ -39,7 +39,7 @@ async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
         );
     }
     let key = if resumed { job.key.clone() } else { format!("{}/replay-{next}", args.job) };
-    let folder = state_folder(&forebay_objects::Place::open(&args.output)?).join("replay");
+    let folder = state_folder(&forebay_objects::Place::open(&args.keeper.output)?).join("replay");
     std::fs::create_dir_all(&folder)?;
     let name = key.replace('/', "-");
     let inputs = match &args.from {
@@ -72,15 +72,17 @@ async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
     Ok(Some(RunArgs {
         recipe,
         inputs,
-        output: args.output.clone(),
+        output: args.keeper.output.clone(),
         memory: args.memory,
-        settings: settings.iter().map(|(key, value)| format!("{key}={value}")).collect(),
-        format: job.format.clone(),
-        job: Some(key),
-        progress: args.progress,
+        job: JobArgs {
+            settings: settings.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+            format: job.format.clone(),
+            job_key: Some(key),
+            progress: args.progress,
+            max_rejects: None,
+            allow_empty: false,
+        },
         report: args.report.clone(),
-        max_rejects: None,
-        allow_empty: false,
     }))
 }
 

@@ -59,16 +59,16 @@ fn name_full_disk(error: anyhow::Error, output: &str) -> anyhow::Error {
 
 async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let (recipe, text) = load_recipe(&args.recipe)?;
-    let settings = parse_settings(&args.settings)?;
+    let settings = parse_settings(&args.job.settings)?;
     let request = SubmitRequest {
-        key: args.job.clone(),
+        key: args.job.job_key.clone(),
         recipe,
         settings: settings.clone(),
-        format: args.format.clone(),
+        format: args.job.format.clone(),
         output: args.output.clone(),
         inputs: args.inputs.clone(),
         streams: Vec::new(),
-        max_rejects: args.max_rejects,
+        max_rejects: args.job.max_rejects,
     };
     let (plan, prepared, steps) = plan_for(&args.recipe, &text, &settings, args.memory, &args.output).await?;
     trim::start(plan.memory.0);
@@ -114,7 +114,6 @@ struct Ended {
 
 /// Submits the job and waits for its end, or for a signal.
 async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> anyhow::Result<Ended> {
-    let max_rejects = request.max_rejects;
     let mut events = embedded
         .gateway
         .submit(&Caller::local(), request, futures::stream::empty().boxed())
@@ -129,7 +128,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
     if accepted.ended.is_some() {
         return Ok(Ended { key, interrupted: false, before: accepted.ended, error: None });
     }
-    let mut progress = Progress::new(args.progress);
+    let mut progress = Progress::new(args.job.progress);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -147,19 +146,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
                 None => framing = false,
             },
             update = updates.next() => match update {
-                Some(update) => {
-                    let update = update.map_err(service_error)?;
-                    let rejected: u64 = update.rejects.values().sum();
-                    if let Some(most) = max_rejects.filter(|most| rejected > *most) {
-                        let id = embedded.catalog.job_by_key(Caller::LOCAL, &key).await?.id;
-                        let message = format!("{rejected} records were rejected, more than --max-rejects {most}");
-                        if let Err(error) = embedded.catalog.end_job(id, JobState::Failed, Some(message)).await {
-                            // It was done before it could be stopped; its exit status says the rest.
-                            tracing::debug!(%error, "the job had ended");
-                        }
-                    }
-                    latest = Some(update);
-                }
+                Some(update) => latest = Some(update.map_err(service_error)?),
                 None => {
                     progress.finish();
                     // A job that failed of its input ends before the reason is told.
@@ -233,21 +220,26 @@ fn conclude(
             anyhow::bail!("job {key} failed: {error}");
         }
     }
-    if report.records_in == 0 && !args.allow_empty {
-        anyhow::bail!(
-            "{} no records, so nothing was written: mend what makes the input, or add --allow-empty if that is right",
-            none_in(&args.inputs)
-        );
-    }
+    refuse_empty(report, &args.inputs, args.job.allow_empty)?;
     if before == Some(JobState::Done) {
         println!("job {key}: already complete; nothing was written");
     }
     summarise(report, tables, args, before)?;
-    if let Some(most) = args.max_rejects.filter(|most| report.rejected() > *most) {
+    if let Some(most) = args.job.max_rejects.filter(|most| report.rejected() > *most) {
         super::complain(&format!("{} records were rejected, more than --max-rejects {most}", report.rejected()));
         return Ok(ExitCode::from(FAILED));
     }
     Ok(if report.rejected() > 0 { ExitCode::from(REJECTS) } else { ExitCode::SUCCESS })
+}
+
+/// Inputs without a record are almost always a mistake of whatever made them.
+pub(crate) fn refuse_empty(report: &Report, inputs: &[String], allowed: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        report.records_in > 0 || allowed,
+        "{} no records, so nothing was written: mend what makes the input, or add --allow-empty if that is right",
+        none_in(inputs)
+    );
+    Ok(())
 }
 
 /// The inputs, and a verb to go on with.

@@ -13,6 +13,7 @@ use forebay_rpc::client::{ClientSecurity, GatewayClient, TokenSource, connect};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::KeeperArgs;
 use crate::commands::jobs::open_catalog;
 use crate::commands::service_error;
 
@@ -65,13 +66,15 @@ impl ServerArgs {
         };
         Ok(GatewayClient::new(connect(address, &security).map_err(service_error)?))
     }
+}
 
+impl KeeperArgs {
     /// The gateway at the address or, without one, that of an output on this machine, which answers questions about
     /// its jobs.
-    pub(crate) async fn gateway(&self, output: &str) -> anyhow::Result<Arc<dyn Gateway>> {
-        match &self.server {
-            Some(address) => Ok(Arc::new(self.client(address)?)),
-            None => Ok(Arc::new(reader(Arc::new(open_catalog(output).await?))?)),
+    pub(crate) async fn gateway(&self) -> anyhow::Result<Arc<dyn Gateway>> {
+        match &self.server.server {
+            Some(address) => Ok(Arc::new(self.server.client(address)?)),
+            None => Ok(Arc::new(reader(Arc::new(open_catalog(&self.output).await?))?)),
         }
     }
 }

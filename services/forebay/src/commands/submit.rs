@@ -14,9 +14,9 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
 use crate::cli::SubmitArgs;
-use crate::commands::run::runtime;
+use crate::commands::run::{refuse_empty, runtime};
 use crate::commands::server::Pauses;
-use crate::commands::watch::follow;
+use crate::commands::watch::{conclude, follow};
 use crate::commands::{Usage, load_recipe, parse_settings, service_error};
 use crate::report::Report;
 
@@ -39,14 +39,14 @@ async fn submit(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
     let sources = Sources::open(&args.inputs).await?;
     let (recipe, _) = load_recipe(&args.recipe)?;
     let mut request = SubmitRequest {
-        key: args.job.clone(),
+        key: args.job.job_key.clone(),
         recipe,
-        settings: parse_settings(&args.settings)?,
-        format: args.format.clone(),
+        settings: parse_settings(&args.job.settings)?,
+        format: args.job.format.clone(),
         output: args.output.clone(),
         inputs: sources.remote.clone(),
         streams: sources.local.iter().map(described).collect(),
-        max_rejects: args.max_rejects,
+        max_rejects: args.job.max_rejects,
     };
     let started = Instant::now();
     let mut pauses = Pauses::new();
@@ -72,13 +72,16 @@ async fn submit(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
         println!("job {key}: submitted; forebay watch {key} --server {address}");
         return Ok(ExitCode::SUCCESS);
     }
-    let progress = follow(gateway.as_ref(), &key, args.progress).await?;
+    let progress = follow(gateway.as_ref(), &key, args.job.progress).await?;
     let report = Report::new(&progress, started.elapsed().as_secs_f64(), None);
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, text + "\n").with_context(|| format!("can't write {}", path.display()))?;
     }
-    super::watch::conclude(&report, &progress)
+    if progress.summary.state == JobState::Done {
+        refuse_empty(&report, &args.inputs, args.job.allow_empty)?;
+    }
+    conclude(&report, &progress)
 }
 
 /// The inputs of a submission: all of them are sent, or the gateway reads all of them itself.
@@ -180,7 +183,7 @@ async fn send(
             }
             SubmitEvent::ChunkDurable { input, durable_bytes, records, .. } => {
                 pauses.forget();
-                if args.progress == crate::cli::ProgressKind::Json {
+                if args.job.progress == crate::cli::ProgressKind::Json {
                     let line = serde_json::json!({"input": input, "durable_bytes": durable_bytes, "records": records});
                     eprintln!("{line}");
                 }

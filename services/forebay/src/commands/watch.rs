@@ -14,7 +14,7 @@ use crate::report::Report;
 /// `forebay watch`
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
-        let gateway = args.server.gateway(&args.output).await?;
+        let gateway = args.keeper.gateway().await?;
         let kind = if args.json { ProgressKind::Json } else { ProgressKind::Auto };
         let progress = follow(gateway.as_ref(), &args.job, kind).await?;
         let report = Report::new(&progress, seconds(&progress), None);
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
 /// `forebay cancel`
 pub(crate) fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
-        let gateway = args.server.gateway(&args.output).await?;
+        let gateway = args.keeper.gateway().await?;
         gateway.cancel_job(&Caller::local(), &args.job).await.map_err(service_error)?;
         println!("job {}: cancelled; what was committed stays", args.job);
         Ok(ExitCode::SUCCESS)
