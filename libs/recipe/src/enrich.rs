@@ -102,6 +102,15 @@ impl EnricherKind {
         }
     }
 
+    /// The setting that names the file without which it knows nothing.
+    pub const fn needed_file(self) -> Option<&'static str> {
+        match self {
+            Self::Medicare => Some("rvu"),
+            Self::Zip | Self::Table => Some("file"),
+            Self::Nppes | Self::Geocode | Self::Http => None,
+        }
+    }
+
     /// True if it asks somebody over the network.
     pub const fn asks(self) -> bool {
         match self {

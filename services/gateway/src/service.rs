@@ -192,6 +192,7 @@ fn progress(row: JobProgressRow, framing: Option<&Waits>) -> JobProgress {
         chunks: row.chunks,
         retries: row.retries,
         stages: row.stages,
+        counts: row.counts,
         constraint,
     }
 }

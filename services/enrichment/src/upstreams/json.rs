@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use arrow_schema::DataType;
 use async_trait::async_trait;
@@ -106,8 +105,7 @@ fn expand(template: &str, parts: &[String], key: &Key) -> String {
             if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
                 encoded.push(char::from(byte));
             } else {
-                // Writing to a string does not fail.
-                drop(write!(encoded, "%{byte:02X}"));
+                encoded.push_str(&format!("%{byte:02X}"));
             }
         }
         url = url.replace(&format!("{{{name}}}"), &encoded);
