@@ -18,6 +18,7 @@ mod pace;
 mod rows;
 mod service;
 mod settings;
+mod shared;
 mod sqlite;
 mod stats;
 mod store;

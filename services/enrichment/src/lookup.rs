@@ -1,7 +1,7 @@
 //! How a batch of keys is answered, level by level.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use forebay_api::{KeyBatch, ServiceError};
@@ -28,6 +28,9 @@ const PAGES: usize = 2;
 /// Longest time between two looks at a key that somebody else asks for, in another process.
 const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 
+/// How long a store that fails is waited for before keys are asked for without it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Times that a key may be turned away by a limit before it is given up.
 const TURNED_AWAY: u32 = 100;
 
@@ -37,6 +40,24 @@ pub(crate) struct Levels {
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) flights: Flights,
     pub(crate) stats: Stats,
+    pub(crate) away: Away,
+}
+
+/// Since when the store has failed, if it does.
+#[derive(Default)]
+pub(crate) struct Away(Mutex<Option<Instant>>);
+
+impl Away {
+    /// Notes how a call went, and says whether to wait for the store yet: a store that fails is no store that knows
+    /// nothing, and most come back at once.
+    fn is_waited_for(&self, failed: bool) -> bool {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed {
+            return since.get_or_insert_with(Instant::now).elapsed() < PATIENCE;
+        }
+        *since = None;
+        false
+    }
 }
 
 /// One call's look-ups.
@@ -45,6 +66,20 @@ pub(crate) struct Lookup {
     pub(crate) enricher: Arc<Enricher>,
     /// The way to the upstream, if there is one.
     pub(crate) gate: Option<Arc<Gate>>,
+}
+
+/// A claim that is to be settled or given up. Dropped before, it is forgotten, so that it ends by itself.
+struct Claimed {
+    store: Option<Arc<dyn Store>>,
+    key: CacheKey,
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if let Some(store) = &self.store {
+            store.forget(&self.key);
+        }
+    }
 }
 
 /// A key that no cache has an answer for.
@@ -219,8 +254,8 @@ impl Lookup {
         answered
     }
 
-    /// Finds out which keys are ours to ask for. Without a store, or while it fails, all are: the pace bounds what that
-    /// can cost.
+    /// Finds out which keys are ours to ask for. Without a store, or if it stays away, all are: the pace bounds what
+    /// that can cost.
     async fn claim(&self, keys: &[CacheKey]) -> Vec<Claim> {
         let now = now_millis();
         let mut claims: Vec<Option<Claim>> = keys
@@ -230,13 +265,22 @@ impl Lookup {
         if let Some(store) = &self.levels.store {
             let unknown: Vec<CacheKey> =
                 keys.iter().zip(&claims).filter(|(_, claim)| claim.is_none()).map(|(key, _)| key.clone()).collect();
-            match store.claim(&unknown).await {
-                Ok(found) => {
-                    for (claim, found) in claims.iter_mut().filter(|claim| claim.is_none()).zip(found) {
-                        *claim = Some(found);
+            loop {
+                let found = store.claim(&unknown).await;
+                let waits = self.levels.away.is_waited_for(found.is_err());
+                match found {
+                    Ok(found) => {
+                        for (claim, found) in claims.iter_mut().filter(|claim| claim.is_none()).zip(found) {
+                            *claim = Some(found);
+                        }
+                        break;
+                    }
+                    Err(_) if waits => sleep(jittered(LOOK.1)).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "asking without knowing who else does");
+                        break;
                     }
                 }
-                Err(error) => tracing::warn!(%error, "asking without knowing who else does"),
             }
         }
         claims.into_iter().map(|claim| claim.unwrap_or(Claim::Mine)).collect()
@@ -251,6 +295,9 @@ impl Lookup {
     /// Asks for what fits in one request, again and again if need be, and tells everybody the answers.
     async fn fetch(&self, group: Vec<(Question, Lead)>, asking: &Asking) -> Vec<(usize, Resolved)> {
         let keys: Vec<Key> = group.iter().map(|(question, _)| question.key.clone()).collect();
+        let store = &self.levels.store;
+        let claimed = |question: &Question| Claimed { store: store.clone(), key: question.cache_key.clone() };
+        let _claimed: Vec<Claimed> = group.iter().map(|(question, _)| claimed(question)).collect();
         let (outcomes, calls) = self.call(&keys, asking).await;
         let mut rows = Vec::with_capacity(group.len());
         let mut given_up = Vec::new();

@@ -3,19 +3,21 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use forebay_api::{BoxStream, EnrichRequest, ErrorKind, KeyBatch, ServiceError};
 use futures::StreamExt;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::enricher::{Enricher, Gates, NewGate, Sources};
 use crate::flights::Flights;
 use crate::gate::Gate;
-use crate::lookup::{Levels, Lookup};
+use crate::lookup::{Away, Levels, Lookup};
 use crate::memory::MemoryCache;
 use crate::pace::{Pace, REST, Share};
+use crate::shared::{Link, RedisStore, keep_share};
 use crate::sqlite::SqliteStore;
 use crate::stats::{Snapshot, Stats};
 use crate::store::{Store, StoreError, StoreStats};
@@ -33,6 +35,9 @@ pub enum CacheLocation {
     Memory,
     /// In a file that survives the process.
     File(PathBuf),
+    /// In a Redis server, which replicas share; with it they share who asks for what, and the pace. It may hold a
+    /// password, and does not show itself.
+    Redis(String),
 }
 
 impl fmt::Debug for CacheLocation {
@@ -40,6 +45,7 @@ impl fmt::Debug for CacheLocation {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::File(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Redis(_) => f.write_str("redis:..."),
         }
     }
 }
@@ -56,6 +62,7 @@ impl FromStr for CacheLocation {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
+            Some(("redis" | "rediss", _)) => Ok(Self::Redis(text.to_owned())),
             _ => Err(CacheLocationError),
         }
     }
@@ -74,6 +81,8 @@ pub struct EnrichmentConfig {
 pub struct Enrichment {
     levels: Arc<Levels>,
     gates: Arc<Gates>,
+    /// Through which the pace is shared.
+    link: Option<Arc<Link>>,
     ready: Mutex<HashMap<String, Arc<Enricher>>>,
 }
 
@@ -93,10 +102,17 @@ impl Enrichment {
     /// # Errors
     /// The cache's file can't be used.
     pub async fn open(config: EnrichmentConfig) -> Result<Arc<Self>, ServiceError> {
+        let mut link = None;
         let store: Option<Arc<dyn Store>> = match &config.cache {
             CacheLocation::Memory => None,
             CacheLocation::File(path) => {
                 Some(Arc::new(SqliteStore::open(path).await.map_err(|error| unusable(&error))?))
+            }
+            CacheLocation::Redis(url) => {
+                let opened = Link::new(url).ok_or_else(|| unusable(&StoreError(CacheLocationError.to_string())))?;
+                let opened = Arc::new(opened);
+                link = Some(Arc::clone(&opened));
+                Some(RedisStore::new(opened))
             }
         };
         let levels = Levels {
@@ -104,9 +120,10 @@ impl Enrichment {
             store,
             flights: Flights::default(),
             stats: Stats::default(),
+            away: Away::default(),
         };
         let (gates, ready) = (Arc::new(Gates::default()), Mutex::new(HashMap::new()));
-        Ok(Arc::new(Self { levels: Arc::new(levels), gates, ready }))
+        Ok(Arc::new(Self { levels: Arc::new(levels), gates, link, ready }))
     }
 
     /// What it has done since it was opened.
@@ -166,6 +183,17 @@ impl Enrichment {
     }
 }
 
+/// The way to an upstream that other replicas ask too.
+fn gate_shared(link: Arc<Link>, name: &str, rate: f64, concurrency: usize) -> NewGate {
+    let pace = Pace::new(Share::NONE, Duration::ZERO);
+    let (sender, receiver) = watch::channel(rate);
+    tokio::spawn(keep_share(link, name.to_owned(), Arc::downgrade(&pace), receiver));
+    // Who keeps the share ends with the gate; a rate that nobody hears any more is none of our concern.
+    (Gate::new(pace, concurrency), Box::new(move |rate| {
+        sender.send_replace(rate);
+    }))
+}
+
 /// The way to an upstream for a process that is alone.
 fn gate_alone(rate: f64, concurrency: usize) -> NewGate {
     // The process before this one may have been killed a moment ago.
@@ -185,7 +213,10 @@ impl forebay_api::Enrichment for Enrichment {
         let (gate, keeping) = match &enricher.sources {
             Sources::Upstream { asking, .. } => {
                 let (rate, concurrency) = (asking.settings.rate, asking.settings.concurrency);
-                let (gate, keeping) = self.gates.keep(&asking.gate, rate, || gate_alone(rate, concurrency));
+                let (gate, keeping) = self.gates.keep(&asking.gate, rate, || match &self.link {
+                    Some(link) => gate_shared(Arc::clone(link), &asking.gate, rate, concurrency),
+                    None => gate_alone(rate, concurrency),
+                });
                 (Some(gate), Some(keeping))
             }
             Sources::Nobody(_) | Sources::Reference(_) => (None, None),

@@ -117,6 +117,8 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn forget(&self, _key: &CacheKey) {}
+
     async fn stats(&self) -> Result<StoreStats, StoreError> {
         let query = "SELECT key, entry FROM answers";
         let mut stats = StoreStats::default();

@@ -47,6 +47,9 @@ pub(crate) trait Store: Send + Sync {
     /// Ends claims without an answer.
     async fn give_up(&self, keys: &[CacheKey]) -> Result<(), StoreError>;
 
+    /// Does no more for a claim, whose caller went away: it ends by itself.
+    fn forget(&self, key: &CacheKey);
+
     /// What it holds.
     async fn stats(&self) -> Result<StoreStats, StoreError>;
 

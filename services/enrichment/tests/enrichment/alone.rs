@@ -54,7 +54,7 @@ async fn what_is_not_there_is_remembered_for_less_long() {
     let first = ask(&service, "nppes", settings(&upstream.url(), &times), &keys).await;
     let missing = first.reason(Some("not_found")) + first.reason(Some("deactivated"));
     let nameless = first.count("org_name", None);
-    assert!(missing > 2 && nameless == missing, "{missing} {nameless} {:?}", first.column("_reason"));
+    assert!(missing > 0 && nameless == missing, "{missing} {nameless} {:?}", first.column("_reason"));
     let again = ask(&service, "nppes", settings(&upstream.url(), &times), &keys).await;
     assert_eq!((again.calls(), again.source("memory")), (0, keys.len()));
     tokio::time::sleep(Duration::from_millis(650)).await;
