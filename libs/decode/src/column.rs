@@ -149,7 +149,7 @@ impl ColumnBuilder {
         let nulls = self.validity.take().map(|mut validity| NullBuffer::new(validity.finish()));
         Ok(match &mut self.values {
             Values::Text { offsets, bytes } => {
-                let room = (offsets.len(), bytes.len());
+                let room = (roomy(offsets.len()), roomy(bytes.len()));
                 let offsets = std::mem::replace(offsets, Vec::with_capacity(room.0));
                 let bytes = std::mem::replace(bytes, Vec::with_capacity(room.1));
                 let array = StringArray::try_new(OffsetBuffer::new(offsets.into()), bytes.into(), nulls)?;
@@ -169,7 +169,7 @@ impl ColumnBuilder {
                 Arc::new(Decimal128Array::try_new(buffer(v), nulls)?.with_precision_and_scale(*precision, *scale)?)
             }
             Values::Bool(v) => {
-                let room = v.len();
+                let room = roomy(v.len());
                 let array = BooleanArray::new(std::mem::replace(v, Vec::with_capacity(room)).into(), nulls);
                 Arc::new(array)
             }
@@ -178,8 +178,13 @@ impl ColumnBuilder {
     }
 }
 
+/// Room for a little more than there was in the last batch, so that the next rarely has to move.
+fn roomy(length: usize) -> usize {
+    length + length / 16
+}
+
 /// Hands the values over without a copy and keeps room for as many again.
 fn buffer<T: arrow_buffer::ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuffer<T> {
-    let room = values.len();
+    let room = roomy(values.len());
     std::mem::replace(values, Vec::with_capacity(room)).into()
 }

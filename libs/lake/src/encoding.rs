@@ -14,6 +14,10 @@ use crate::LakeError;
 /// Values looked at in each column.
 const SAMPLE: usize = 4096;
 
+/// Encoded bytes of a page. A quarter of what is usual: each column that is being encoded holds a page twice, and the
+/// memory of small ones is used again before it has gone back to the system.
+const PAGE_BYTES: usize = 256 << 10;
+
 /// Share of different values up to which a dictionary pays.
 const DICTIONARY_SHARE: f64 = 0.2;
 
@@ -41,7 +45,8 @@ impl Encoding {
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_created_by(format!("forebay {}", env!("CARGO_PKG_VERSION")))
             .set_max_row_group_row_count(None)
-            .set_dictionary_enabled(false);
+            .set_dictionary_enabled(false)
+            .set_data_page_size_limit(PAGE_BYTES);
         for (field, array) in schema.fields().iter().zip(sample.columns()) {
             builder = choose_column(builder, ColumnPath::from(field.name().as_str()), array);
         }

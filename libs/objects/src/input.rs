@@ -1,3 +1,5 @@
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path as FsPath;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub struct Input {
     identity: InputIdentity,
     /// None for a stream, which can be read once and only from its start.
     object: Option<(Arc<dyn ObjectStore>, Path)>,
+    /// The same, if it is a local file.
+    file: Option<Arc<FsPath>>,
 }
 
 /// An input's absolute URI: `-` for standard input, `file://...` for a path.
@@ -56,7 +60,7 @@ impl Input {
     pub async fn open(input: &str) -> Result<Self, StoreError> {
         let uri = absolute(input)?;
         if uri == "-" {
-            return Ok(Self { identity: InputIdentity { uri, size: None, version: None }, object: None });
+            return Ok(Self { identity: InputIdentity { uri, size: None, version: None }, object: None, file: None });
         }
         let bad = |message: String| StoreError::BadUri { uri: input.to_owned(), message };
         let url = Url::parse(&uri).map_err(|error| bad(error.to_string()))?;
@@ -76,7 +80,7 @@ impl Input {
                     error => StoreError::from_store(&uri, &error),
                 })?;
                 let identity = InputIdentity { uri, size: Some(head.size), version: head.e_tag };
-                Ok(Self { identity, object: Some((store, path)) })
+                Ok(Self { identity, object: Some((store, path)), file: None })
             }
             other => Err(bad(format!("'{other}://' is not supported; use a path, -, file:// or s3://bucket/key"))),
         }
@@ -90,20 +94,20 @@ impl Input {
             return Err(unreadable("it is a directory; name its files".to_owned()));
         }
         if metadata.file_type().is_fifo() || metadata.file_type().is_char_device() {
-            return Ok(Self { identity: InputIdentity { uri, size: None, version: None }, object: None });
+            return Ok(Self { identity: InputIdentity { uri, size: None, version: None }, object: None, file: None });
         }
         std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
         let modified = metadata.modified().map_err(|error| unreadable(error.to_string()))?;
         let version = modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let path = Path::from_absolute_path(path).map_err(|error| unreadable(error.to_string()))?;
+        let object = Path::from_absolute_path(path).map_err(|error| unreadable(error.to_string()))?;
         let identity = InputIdentity { uri, size: Some(metadata.len()), version: Some(version.to_string()) };
-        Ok(Self { identity, object: Some((Arc::new(LocalFileSystem::new()), path)) })
+        Ok(Self { identity, object: Some((Arc::new(LocalFileSystem::new()), object)), file: Some(Arc::from(path)) })
     }
 
     /// Opens an input again, and refuses one that has changed.
     pub async fn reopen(identity: &InputIdentity) -> Result<Self, StoreError> {
         if Self::is_sent(identity) {
-            return Ok(Self { identity: identity.clone(), object: None });
+            return Ok(Self { identity: identity.clone(), object: None, file: None });
         }
         let input = Self::open(&identity.uri).await?;
         if input.identity != *identity {
@@ -127,19 +131,36 @@ impl Input {
         self.object.as_ref().map(|(store, path)| (store, path))
     }
 
-    /// Reads bytes `start..end` of a durable input.
-    pub async fn read(&self, start: u64, end: u64) -> Result<Bytes, StoreError> {
-        let Some((store, path)) = &self.object else {
-            return Err(self.unreadable("a stream can't be read from the middle"));
+    /// Reads bytes `start..end` of a durable input. `spare` gives its memory to the answer: new memory for each frame
+    /// costs a local file as much as the reading.
+    pub async fn read(&self, start: u64, end: u64, mut spare: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        spare.clear();
+        let bytes = match (&self.file, &self.object) {
+            (Some(file), _) => self.read_file(Arc::clone(file), start..end, spare).await?,
+            (None, Some((store, path))) => store
+                .get_range(path, start..end)
+                .await
+                .map_err(|error| StoreError::from_store(&self.identity.uri, &error))?
+                .into(),
+            (None, None) => return Err(self.unreadable("a stream can't be read from the middle")),
         };
-        let bytes = store
-            .get_range(path, start..end)
-            .await
-            .map_err(|error| StoreError::from_store(&self.identity.uri, &error))?;
         if bytes.len() as u64 != end - start {
             return Err(StoreError::Changed { uri: self.identity.uri.clone() });
         }
         Ok(bytes)
+    }
+
+    async fn read_file(&self, file: Arc<FsPath>, range: Range<u64>, mut into: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let read = move || {
+            let mut file = std::fs::File::open(file)?;
+            file.seek(SeekFrom::Start(range.start))?;
+            let length = range.end - range.start;
+            into.reserve_exact(usize::try_from(length).unwrap_or(FRAME_BYTES));
+            file.take(length).read_to_end(&mut into)?;
+            Ok::<_, std::io::Error>(into)
+        };
+        let done = tokio::task::spawn_blocking(read).await.map_err(|error| self.unreadable(&error.to_string()))?;
+        done.map_err(|error| self.unreadable(&error.to_string()))
     }
 
     /// The input from an offset on, in frames of at most 1 MiB. A stream starts at 0.
@@ -154,8 +175,8 @@ impl Input {
                             return Ok(None);
                         }
                         let end = size.min(at + FRAME_BYTES as u64);
-                        let frame = input.read(at, end).await?;
-                        Ok(Some((frame, end)))
+                        let frame = input.read(at, end, Vec::new()).await?;
+                        Ok(Some((Bytes::from(frame), end)))
                     }
                 })
                 .boxed()

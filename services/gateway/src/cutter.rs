@@ -151,10 +151,11 @@ impl<'a> Cutter<'a> {
     /// Where cuts do not follow on each other, or one came late, the chunk's bytes are read again.
     async fn read_checksum(&self, start: u64, end: u64) -> Result<u128, Failure> {
         let mut hash = Xxh3::new();
-        let mut at = start;
+        let (mut at, mut spare) = (start, Vec::new());
         while at < end {
             let next = end.min(at + FRAME_BYTES as u64);
-            hash.update(&self.state.input.read(at, next).await?);
+            spare = self.state.input.read(at, next, spare).await?;
+            hash.update(&spare);
             at = next;
         }
         Ok(hash.digest128())

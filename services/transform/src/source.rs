@@ -18,7 +18,7 @@ pub(crate) struct ChunkReader {
 
 enum From {
     /// Read by reference; the next offset and the end.
-    Input { input: Input, at: u64, end: u64, ahead: Option<tokio::task::JoinHandle<Result<Bytes, StoreError>>> },
+    Input { input: Input, at: u64, end: u64, ahead: Option<tokio::task::JoinHandle<Result<Vec<u8>, StoreError>>> },
     /// Read from its copy; bytes still to be left out; bytes still to be taken.
     Staged { frames: BoxStream<'static, Result<Bytes, StoreError>>, skip: u64, take: u64 },
 }
@@ -45,16 +45,16 @@ impl ChunkReader {
             From::Input { input, at, end, ahead } => {
                 let frame = match ahead.take() {
                     Some(task) => task.await.map_err(|error| Failure::Transient(error.to_string()))??,
-                    None if *at < *end => input.read(*at, (*end).min(*at + FRAME_BYTES as u64)).await?,
+                    None if *at < *end => input.read(*at, (*end).min(*at + FRAME_BYTES as u64), Vec::new()).await?,
                     None => return self.check(),
                 };
                 *at += frame.len() as u64;
+                buffer.extend_from_slice(&frame);
                 if *at < *end {
                     // The next frame is read while this one is decoded.
                     let (input, start, stop) = (input.clone(), *at, (*end).min(*at + FRAME_BYTES as u64));
-                    *ahead = Some(tokio::spawn(async move { input.read(start, stop).await }));
+                    *ahead = Some(tokio::spawn(async move { input.read(start, stop, frame).await }));
                 }
-                buffer.extend_from_slice(&frame);
             }
             From::Staged { frames, skip, take } => loop {
                 if *take == 0 {
