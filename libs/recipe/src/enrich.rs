@@ -91,13 +91,14 @@ impl EnricherKind {
         }
     }
 
-    /// Settings that it has of its own. Those that name files are the first.
+    /// Settings that it has of its own.
     const fn own_settings(self) -> &'static [&'static str] {
         match self {
-            Self::Nppes => &["file"],
-            Self::Medicare => &["rvu", "gpci", "zip5", "zip9", "anes", "factors", "qp"],
+            Self::Nppes => &["file", "weekly", "deactivated"],
+            Self::Medicare => &["rvu", "gpci", "zip5", "zip9", "anes", "factors", "facilities", "qp"],
             Self::Geocode => &["benchmark", "batch"],
-            Self::Zip | Self::Table => &["file"],
+            Self::Zip => &["file"],
+            Self::Table => &["file", "key"],
             Self::Http => &["found", "limit"],
         }
     }

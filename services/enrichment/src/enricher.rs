@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
@@ -8,9 +9,10 @@ use reqwest::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::gate::Gate;
+use crate::references::{self, Table};
 use crate::rows::ColumnSpec;
 use crate::settings::AskSettings;
-use crate::upstreams::{JsonApi, NppesApi, Reference, Upstream, defined_columns};
+use crate::upstreams::{CensusGeocoder, JsonApi, NppesApi, Reference, Upstream, defined_columns};
 
 /// An enricher with its settings, ready to be asked.
 pub(crate) struct Enricher {
@@ -44,7 +46,7 @@ pub(crate) struct Asking {
 
 impl Enricher {
     /// Makes what a request names. Reference files are read here, once.
-    pub(crate) fn new(request: &EnrichRequest) -> Result<Self, ServiceError> {
+    pub(crate) fn new(request: &EnrichRequest, folder: &Path) -> Result<Self, ServiceError> {
         let Some(kind) = EnricherKind::parse(&request.enricher) else {
             let known: Vec<_> = EnricherKind::ALL.iter().map(|kind| kind.as_str()).collect();
             let message = format!("there is no enricher '{}': there are {}", request.enricher, known.join(", "));
@@ -63,24 +65,36 @@ impl Enricher {
             kind.columns().iter().map(column).collect()
         };
         let sources = match kind {
-            EnricherKind::Nppes => upstream(kind, Arc::new(NppesApi::new(&ask)?), ask.clone()),
-            EnricherKind::Http => {
-                upstream(kind, Arc::new(JsonApi::new(&ask, settings, parts.clone())?), ask.clone())
+            EnricherKind::Nppes => {
+                upstream(kind, Arc::new(NppesApi::new(&ask)?), references::registry(settings, folder)?, ask)
             }
-            EnricherKind::Medicare | EnricherKind::Geocode | EnricherKind::Zip | EnricherKind::Table => {
-                Sources::Nobody("no_reference_file")
+            EnricherKind::Http => upstream(kind, Arc::new(JsonApi::new(&ask, settings, parts.clone())?), None, ask),
+            EnricherKind::Geocode => {
+                upstream(kind, Arc::new(CensusGeocoder::new(&ask, settings.get("benchmark"))?), None, ask)
             }
+            EnricherKind::Medicare => local(references::medicare(settings)?),
+            EnricherKind::Zip => local(references::zips(settings)?),
+            EnricherKind::Table => local(Table::load(settings)?),
         };
         Ok(Self { namespace: namespace(kind, &columns, settings), parts, columns, sources })
     }
 }
 
-fn upstream(kind: EnricherKind, upstream: Arc<dyn Upstream>, settings: AskSettings) -> Sources {
+fn local(reference: Option<Arc<dyn Reference>>) -> Sources {
+    reference.map_or(Sources::Nobody("no_reference_file"), Sources::Reference)
+}
+
+fn upstream(
+    kind: EnricherKind,
+    upstream: Arc<dyn Upstream>,
+    before: Option<Arc<dyn Reference>>,
+    settings: AskSettings,
+) -> Sources {
     // Only the host: what is below it shares the host's patience.
     let host = settings.url.as_deref().and_then(|url| Url::parse(&url.replace(['{', '}'], "_")).ok());
     let host = host.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
     let gate = format!("{}@{}", kind.as_str(), host.unwrap_or_else(|| "default".to_owned()));
-    Sources::Upstream { before: None, asking: Asking { upstream, settings, gate } }
+    Sources::Upstream { before, asking: Asking { upstream, settings, gate } }
 }
 
 /// The registry is the same wherever it is reached; another API is another source.

@@ -147,8 +147,8 @@ impl Gate {
         Some(jittered(FIRST_BACKOFF.saturating_mul(1 << n.min(10)).min(LONGEST_BACKOFF)))
     }
 
-    /// True while the upstream is taken for out of order.
-    pub(crate) fn is_open(&self) -> bool {
+    #[cfg(test)]
+    fn is_open(&self) -> bool {
         self.health().open.is_some()
     }
 

@@ -32,6 +32,18 @@ impl Key {
         Self(text.into())
     }
 
+    /// A key of several parts, or of one.
+    pub(crate) fn of(parts: &[&str]) -> Self {
+        let mut key = String::new();
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                key.push(SEPARATOR);
+            }
+            key.push_str(part.trim());
+        }
+        Self(key.into())
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
@@ -76,19 +88,8 @@ pub(crate) fn keys_of(array: &ArrayRef, parts: &[&str]) -> Result<Vec<Key>, Serv
             let given = parts.iter().map(column).collect::<Result<Vec<_>, _>>()?;
             given.into_iter().map(|column| column.unwrap_or_else(|| vec![String::new(); array.len()])).collect()
         };
-        let mut key = String::new();
-        return Ok((0..array.len())
-            .map(|row| {
-                key.clear();
-                for (index, column) in columns.iter().enumerate() {
-                    if index > 0 {
-                        key.push(SEPARATOR);
-                    }
-                    key.push_str(column[row].trim());
-                }
-                Key(key.as_str().into())
-            })
-            .collect());
+        let key = |row: usize| Key::of(&columns.iter().map(|column| column[row].as_str()).collect::<Vec<_>>());
+        return Ok((0..array.len()).map(key).collect());
     }
     if let Some(strings) = array.as_string_opt::<i32>() {
         return Ok(strings.iter().map(|text| Key::one(text.unwrap_or_default())).collect());

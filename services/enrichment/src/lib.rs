@@ -15,6 +15,7 @@ mod keys;
 mod lookup;
 mod memory;
 mod pace;
+mod references;
 mod rows;
 mod service;
 mod settings;

@@ -135,13 +135,12 @@ impl Lookup {
         }
         let unknown = self.from_store(questions, &mut rows).await;
         if !unknown.is_empty() {
-            let count = unknown.len();
-            self.levels.stats.wait(count);
+            let mut waiting = self.levels.stats.wait(unknown.len());
             let mut pages = stream::iter(paged(unknown, PAGE.max(asking.upstream.batch())))
                 .map(|page| self.ask_page(page, asking))
                 .buffer_unordered(PAGES);
             while let Some(page) = pages.next().await {
-                self.levels.stats.waited(page.len());
+                waiting.answered(page.len());
                 for (row, resolved) in page {
                     rows[row] = Some(resolved);
                 }

@@ -75,6 +75,8 @@ pub struct EnrichmentConfig {
     pub cache: CacheLocation,
     /// Most bytes of the cache in memory.
     pub memory: u64,
+    /// Folder for what is made of reference files: the registry's becomes a store of its own.
+    pub folder: PathBuf,
 }
 
 /// The enrichment service, in this process.
@@ -84,6 +86,7 @@ pub struct Enrichment {
     /// Through which the pace is shared.
     link: Option<Arc<Link>>,
     ready: Mutex<HashMap<String, Arc<Enricher>>>,
+    folder: PathBuf,
 }
 
 impl fmt::Debug for Enrichment {
@@ -123,7 +126,7 @@ impl Enrichment {
             away: Away::default(),
         };
         let (gates, ready) = (Arc::new(Gates::default()), Mutex::new(HashMap::new()));
-        Ok(Arc::new(Self { levels: Arc::new(levels), gates, link, ready }))
+        Ok(Arc::new(Self { levels: Arc::new(levels), gates, link, ready, folder: config.folder }))
     }
 
     /// What it has done since it was opened.
@@ -171,8 +174,8 @@ impl Enrichment {
         if let Some(enricher) = ready.get(&name) {
             return Ok(Arc::clone(enricher));
         }
-        let request = request.clone();
-        let made = tokio::task::spawn_blocking(move || Enricher::new(&request)).await;
+        let (request, folder) = (request.clone(), self.folder.clone());
+        let made = tokio::task::spawn_blocking(move || Enricher::new(&request, &folder)).await;
         let made = made.map_err(|error| ServiceError::internal(format!("an enricher could not be made: {error}")))?;
         let enricher = Arc::new(made?);
         if ready.len() >= READY {

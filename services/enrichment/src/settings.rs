@@ -26,6 +26,8 @@ pub(crate) struct AskSettings {
     pub(crate) failed_ttl: Duration,
     /// How much longer than fresh an answer is kept, for times when the upstream can't be asked.
     pub(crate) stale: Duration,
+    /// Most keys of one request, where it takes several.
+    pub(crate) batch: usize,
     /// Longest wait for an upstream that is out of order; zero if nobody waits.
     pub(crate) open_wait: Duration,
 }
@@ -49,6 +51,7 @@ impl AskSettings {
             not_found_ttl: time(settings, "not_found_ttl", DAY)?,
             failed_ttl: time(settings, "failed_ttl", Duration::from_secs(60))?,
             stale: time(settings, "stale", 30 * DAY)?,
+            batch: number(settings, "batch", 500.0)? as usize,
             open_wait: if waits { open_wait } else { Duration::ZERO },
         })
     }

@@ -73,12 +73,10 @@ impl Stats {
         add(&self.calls, 1);
     }
 
-    pub(crate) fn wait(&self, keys: usize) {
+    /// Keys that wait for the upstream from now on.
+    pub(crate) fn wait(&self, keys: usize) -> Waiting<'_> {
         add(&self.waiting, keys as u64);
-    }
-
-    pub(crate) fn waited(&self, keys: usize) {
-        self.waiting.fetch_sub(keys as u64, Ordering::Relaxed);
+        Waiting { counter: &self.waiting, left: keys as u64 }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -96,6 +94,26 @@ impl Stats {
             calls: read(&self.calls),
             waiting: read(&self.waiting),
         }
+    }
+}
+
+/// Keys that wait, as long as it lives and they are not answered.
+pub(crate) struct Waiting<'a> {
+    counter: &'a AtomicU64,
+    left: u64,
+}
+
+impl Waiting<'_> {
+    pub(crate) fn answered(&mut self, keys: usize) {
+        let keys = (keys as u64).min(self.left);
+        self.left -= keys;
+        self.counter.fetch_sub(keys, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.left, Ordering::Relaxed);
     }
 }
 

@@ -1,12 +1,14 @@
 //! Who is asked, and how.
 
+mod geocode;
 mod json;
 mod nppes;
 
 use async_trait::async_trait;
 
-pub(crate) use json::{JsonApi, defined_columns};
-pub(crate) use nppes::NppesApi;
+pub(crate) use geocode::CensusGeocoder;
+pub(crate) use json::{JsonApi, defined_columns, parse_url};
+pub(crate) use nppes::{NppesApi, cells as provider_cells};
 
 use crate::answer::Outcome;
 use crate::call::CallError;

@@ -168,7 +168,8 @@ impl Node {
         let mut services = Services::new();
         if service == Service::Enrichment {
             let memory = settings.memory.map_or(ANSWERS, |memory| ByteSize(memory.0.saturating_sub(PROGRAM.0).max(MIB.0) / 2));
-            let config = EnrichmentConfig { cache: cache(settings, None)?, memory: memory.0 };
+            let folder = settings.spill.clone().unwrap_or_else(std::env::temp_dir);
+            let config = EnrichmentConfig { cache: cache(settings, None)?, memory: memory.0, folder };
             services = services.enrichment(Enrichment::open(config).await.map_err(service_error)?);
         } else {
             services = node.wire(service, settings, died, &metrics, services).await?;
@@ -238,7 +239,8 @@ impl Node {
         let queue = queue(&stores.queue).await?;
         if roles.transform {
             let enrichment: Arc<dyn forebay_api::Enrichment> = if roles.gateway {
-                let enrichment = wiring.enrichment(cache(settings, stores.local.as_deref())?).await?;
+                let folder = stores.local.clone().or_else(|| settings.spill.clone()).unwrap_or_else(std::env::temp_dir);
+                let enrichment = wiring.enrichment(cache(settings, stores.local.as_deref())?, folder).await?;
                 services = services.enrichment(Arc::clone(&enrichment) as Arc<dyn forebay_api::Enrichment>);
                 enrichment
             } else {

@@ -92,8 +92,8 @@ impl Wiring {
     }
 
     /// The enrichment service of this process.
-    pub(crate) async fn enrichment(&self, cache: CacheLocation) -> anyhow::Result<Arc<Enrichment>> {
-        let config = EnrichmentConfig { cache, memory: self.plan.of("answers") };
+    pub(crate) async fn enrichment(&self, cache: CacheLocation, folder: PathBuf) -> anyhow::Result<Arc<Enrichment>> {
+        let config = EnrichmentConfig { cache, memory: self.plan.of("answers"), folder };
         Enrichment::open(config).await.map_err(crate::commands::service_error)
     }
 

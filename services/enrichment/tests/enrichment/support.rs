@@ -71,7 +71,7 @@ impl Upstream {
 }
 
 pub(crate) async fn service(cache: CacheLocation) -> Arc<Enrichment> {
-    Enrichment::open(EnrichmentConfig { cache, memory: 16 << 20 }).await.unwrap()
+    Enrichment::open(EnrichmentConfig { cache, memory: 16 << 20, folder: std::env::temp_dir() }).await.unwrap()
 }
 
 pub(crate) fn npis(first: u32, count: u32) -> Vec<String> {

@@ -99,7 +99,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn open(cache: CacheLocation) -> anyhow::Result<Arc<Enrichment>> {
-    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0 }).await.map_err(service_error)
+    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, folder: std::env::temp_dir() }).await.map_err(service_error)
 }
 
 /// `forebay cache`
