@@ -28,7 +28,17 @@ pub enum EnricherKind {
 
 /// Settings of every enricher that asks somebody over the network.
 const ASKING: &[&str] = &[
-    "url", "rate", "concurrency", "timeout", "tries", "ttl", "not_found_ttl", "failed_ttl", "stale", "open_wait", "on_open",
+    "url",
+    "rate",
+    "concurrency",
+    "timeout",
+    "tries",
+    "ttl",
+    "not_found_ttl",
+    "failed_ttl",
+    "stale",
+    "open_wait",
+    "on_open",
 ];
 
 impl EnricherKind {
@@ -71,12 +81,9 @@ impl EnricherKind {
                 ("telephone", Text),
             ],
             Self::Medicare => &[("rate", Decimal(12, 2)), ("carrier", Text), ("locality", Text)],
-            Self::Geocode => &[
-                ("latitude", Float64),
-                ("longitude", Float64),
-                ("matched_address", Text),
-                ("precision", Text),
-            ],
+            Self::Geocode => {
+                &[("latitude", Float64), ("longitude", Float64), ("matched_address", Text), ("precision", Text)]
+            }
             Self::Zip => &[("latitude", Float64), ("longitude", Float64), ("precision", Text)],
             Self::Http | Self::Table => &[],
         }
@@ -271,7 +278,9 @@ impl EnrichStep {
                 .0
                 .iter()
                 .map(|(from, column)| match column {
-                    AddedColumn::Renamed(name) => Ok(Added { from: from.clone(), name: name.clone(), kind: known(from)? }),
+                    AddedColumn::Renamed(name) => {
+                        Ok(Added { from: from.clone(), name: name.clone(), kind: known(from)? })
+                    }
                     AddedColumn::Defined(column) if self.enricher.columns().is_empty() => {
                         let kind = defined_type(column.kind)?;
                         Ok(Added { from: from.clone(), name: from.clone(), kind })
@@ -295,7 +304,9 @@ impl EnrichStep {
                 if parts.is_empty() && matches!(self.enricher, EnricherKind::Nppes | EnricherKind::Zip) {
                     return Err(format!("{} has a key of one column", self.enricher.as_str()));
                 }
-                if let Some((unknown, _)) = given.0.iter().find(|(part, _)| !parts.is_empty() && !parts.contains(&part.as_str())) {
+                if let Some((unknown, _)) =
+                    given.0.iter().find(|(part, _)| !parts.is_empty() && !parts.contains(&part.as_str()))
+                {
                     return Err(format!("'{unknown}' is no part of the key: they are {}", parts.join(", ")));
                 }
                 Ok(given.0.clone())

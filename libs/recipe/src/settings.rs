@@ -70,7 +70,9 @@ impl Tuning {
     /// Applies one `--set key=value` to the recipe or to the tuning.
     pub fn set(&mut self, recipe: &mut Recipe, key: &str, value: &str) -> Result<(), RecipeError> {
         let fail = |message: String| RecipeError::Setting { key: key.to_owned(), message };
-        if let Some((name, of_enricher)) = key.split_once('.').filter(|(name, _)| enrich_steps(recipe, name).next().is_some()) {
+        if let Some((name, of_enricher)) =
+            key.split_once('.').filter(|(name, _)| enrich_steps(recipe, name).next().is_some())
+        {
             return enrich_steps(recipe, name).try_for_each(|step| step.set(of_enricher, value)).map_err(fail);
         }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {

@@ -77,13 +77,7 @@ impl Registry {
     /// The log can't be written.
     pub fn new(config: RegistryConfig) -> io::Result<Arc<Self>> {
         let log = config.log.as_deref().map(open_log).transpose()?;
-        let state = State {
-            rate: config.rate,
-            faults: config.faults,
-            log,
-            recent: VecDeque::new(),
-            requests: 0,
-        };
+        let state = State { rate: config.rate, faults: config.faults, log, recent: VecDeque::new(), requests: 0 };
         Ok(Arc::new(Self {
             latency: config.latency,
             seed: config.seed,

@@ -8,9 +8,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::arrow::compute::{cast, concat, take};
-use forebay_api::{
-    BoxStream, CALLS_COLUMN, EnrichRequest, KeyBatch, REASON_COLUMN, SOURCE_COLUMN, ServiceError,
-};
+use forebay_api::{BoxStream, CALLS_COLUMN, EnrichRequest, KeyBatch, REASON_COLUMN, SOURCE_COLUMN, ServiceError};
 use forebay_recipe::{Added, EnrichStep};
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -52,11 +50,7 @@ struct Unique {
 }
 
 impl PlannedEnrich {
-    pub(crate) fn plan(
-        index: usize,
-        step: &EnrichStep,
-        tables: &[(String, SchemaRef)],
-    ) -> Result<Self, StepError> {
+    pub(crate) fn plan(index: usize, step: &EnrichStep, tables: &[(String, SchemaRef)]) -> Result<Self, StepError> {
         let fail = |message: String| StepError::Enrich { step: index, message };
         let Some((_, schema)) = tables.iter().find(|(name, _)| *name == step.table) else {
             let names: Vec<_> = tables.iter().map(|(name, _)| name.as_str()).collect();
@@ -69,7 +63,9 @@ impl PlannedEnrich {
                 .map_err(|_| fail(format!("the key's column '{column}' is none of the table '{}'", step.table)))?;
             let kind = schema.field(place).data_type();
             if !matches!(kind, DataType::Utf8 | DataType::Int32 | DataType::Int64 | DataType::Date32) {
-                return Err(fail(format!("the key's column '{column}' is {kind}: keys are text, whole numbers or dates")));
+                return Err(fail(format!(
+                    "the key's column '{column}' is {kind}: keys are text, whole numbers or dates"
+                )));
             }
             key.push((part, place));
         }
@@ -78,17 +74,17 @@ impl PlannedEnrich {
         let reason = step.reason.iter().map(|name| (name, DataType::Utf8));
         for (name, kind) in added.iter().map(|added| (&added.name, added.kind.data_type())).chain(reason) {
             if fields.iter().any(|field| field.name().eq_ignore_ascii_case(name)) {
-                return Err(fail(format!("the table '{}' has a column '{name}' already: give it another name", step.table)));
+                return Err(fail(format!(
+                    "the table '{}' has a column '{name}' already: give it another name",
+                    step.table
+                )));
             }
             fields.push(Field::new(name, kind, true));
         }
         Ok(Self {
             index,
             table: step.table.clone(),
-            request: EnrichRequest {
-                enricher: step.enricher.as_str().to_owned(),
-                settings: step.request_settings(),
-            },
+            request: EnrichRequest { enricher: step.enricher.as_str().to_owned(), settings: step.request_settings() },
             key,
             added,
             reason: step.reason.clone(),
@@ -286,7 +282,9 @@ fn count(answers: &[RecordBatch], counts: &mut BTreeMap<String, u64>) {
                 add(source, 1);
             }
         }
-        if let Some(calls) = answer.column_by_name(CALLS_COLUMN).and_then(|column| column.as_primitive_opt::<Int64Type>()) {
+        if let Some(calls) =
+            answer.column_by_name(CALLS_COLUMN).and_then(|column| column.as_primitive_opt::<Int64Type>())
+        {
             add("calls", calls.iter().flatten().map(i64::unsigned_abs).sum());
         }
     }

@@ -203,7 +203,10 @@ mod tests {
     #[test]
     fn reasons_are_kept_and_failures_are_no_answers() {
         let missing = Entry::new(&Outcome::Missing("not_found".into()), Duration::ZERO);
-        assert_eq!((missing.reason(), missing.is_answer(), missing.is_fresh(now_millis())), (Some("not_found"), true, false));
+        assert_eq!(
+            (missing.reason(), missing.is_answer(), missing.is_fresh(now_millis())),
+            (Some("not_found"), true, false)
+        );
         let failed = Entry::new(&Outcome::Failed("timeout".into()), Duration::ZERO);
         assert!(!failed.is_answer() && failed.cells().next().is_none());
     }

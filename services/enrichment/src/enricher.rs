@@ -137,7 +137,12 @@ pub(crate) type NewGate = (Arc<Gate>, Box<dyn Fn(f64) + Send + Sync>);
 
 impl Gates {
     /// The gate of a name. A new one is made by `make`.
-    pub(crate) fn keep(self: &Arc<Self>, name: &str, rate: f64, make: impl FnOnce() -> NewGate) -> (Arc<Gate>, Keeping) {
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        name: &str,
+        rate: f64,
+        make: impl FnOnce() -> NewGate,
+    ) -> (Arc<Gate>, Keeping) {
         let mut gates = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let shared = gates.entry(name.to_owned()).or_insert_with(|| {
             let (gate, set_rate) = make();

@@ -213,7 +213,9 @@ impl Pass {
             }
             Some(CallError::Limited { retry_after }) => {
                 // It answers, so it is well; but a probe that was turned away has proved nothing.
-                if self.probe && let Some(open) = &mut health.open {
+                if self.probe
+                    && let Some(open) = &mut health.open
+                {
                     open.probing = false;
                 }
                 let until = Instant::now() + retry_after.unwrap_or_else(|| jittered(LIMITED * 2));

@@ -36,9 +36,8 @@ impl HttpClient {
             // A proxy is for other machines.
             builder = builder.no_proxy();
         }
-        let client = builder
-            .build()
-            .map_err(|error| ServiceError::internal(format!("no HTTP client can be made: {error}")))?;
+        let client =
+            builder.build().map_err(|error| ServiceError::internal(format!("no HTTP client can be made: {error}")))?;
         Ok(Self { client, time, bytes })
     }
 

@@ -126,7 +126,8 @@ impl Pace {
         if state.slots.len() < usable {
             state.slots.resize(usable, now);
         }
-        let Some((slot, free)) = state.slots.iter().copied().enumerate().take(usable).min_by_key(|(_, free)| *free) else {
+        let Some((slot, free)) = state.slots.iter().copied().enumerate().take(usable).min_by_key(|(_, free)| *free)
+        else {
             return Err(None);
         };
         if free > now {
@@ -262,7 +263,9 @@ mod tests {
     }
 
     fn most_in_a_second(arrivals: &[Instant]) -> usize {
-        let within = |first: &Instant| arrivals.iter().filter(|at| *at >= first && **at - *first < Duration::from_secs(1)).count();
+        let within = |first: &Instant| {
+            arrivals.iter().filter(|at| *at >= first && **at - *first < Duration::from_secs(1)).count()
+        };
         arrivals.iter().map(within).max().unwrap_or(0)
     }
 

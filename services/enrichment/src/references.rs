@@ -115,8 +115,7 @@ pub(crate) fn registry(
         updates: files(settings, "weekly"),
         deactivations: files(settings, "deactivated"),
     };
-    let (store, _) =
-        forebay_nppes::open_or_load(&folder.join("nppes.store"), &sources, LOADING).map_err(unusable)?;
+    let (store, _) = forebay_nppes::open_or_load(&folder.join("nppes.store"), &sources, LOADING).map_err(unusable)?;
     Ok(Some(Arc::new(Registry(store))))
 }
 

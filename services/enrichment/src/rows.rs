@@ -72,9 +72,7 @@ impl Builder {
             DataType::Utf8 => Self::Text(StringBuilder::new()),
             DataType::Int64 => Self::Int(Int64Builder::new()),
             DataType::Float64 => Self::Float(Float64Builder::new()),
-            DataType::Decimal128(..) => {
-                Self::Decimal(Decimal128Builder::new().with_data_type(data_type.clone()))
-            }
+            DataType::Decimal128(..) => Self::Decimal(Decimal128Builder::new().with_data_type(data_type.clone())),
             other => return Err(ServiceError::internal(format!("no enricher can have a column of {other}"))),
         })
     }

@@ -192,9 +192,12 @@ fn gate_shared(link: Arc<Link>, name: &str, rate: f64, concurrency: usize) -> Ne
     let (sender, receiver) = watch::channel(rate);
     tokio::spawn(keep_share(link, name.to_owned(), Arc::downgrade(&pace), receiver));
     // Who keeps the share ends with the gate; a rate that nobody hears any more is none of our concern.
-    (Gate::new(pace, concurrency), Box::new(move |rate| {
-        sender.send_replace(rate);
-    }))
+    (
+        Gate::new(pace, concurrency),
+        Box::new(move |rate| {
+            sender.send_replace(rate);
+        }),
+    )
 }
 
 /// The way to an upstream for a process that is alone.

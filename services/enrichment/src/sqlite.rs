@@ -125,8 +125,7 @@ impl Store for SqliteStore {
         let mut rows = sqlx::query(query).fetch(&self.0);
         let now = now_millis();
         while let Some(row) = futures::TryStreamExt::try_next(&mut rows).await.map_err(failed)? {
-            let (key, bytes): (&str, &[u8]) =
-                (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+            let (key, bytes): (&str, &[u8]) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
             stats.entries += 1;
             stats.bytes += (key.len() + bytes.len()) as u64;
             stats.expired += u64::from(Entry::from_bytes(bytes).is_none_or(|entry| !entry.is_fresh(now)));

@@ -167,7 +167,8 @@ impl Node {
         let metrics = Metrics::default();
         let mut services = Services::new();
         if service == Service::Enrichment {
-            let memory = settings.memory.map_or(ANSWERS, |memory| ByteSize(memory.0.saturating_sub(PROGRAM.0).max(MIB.0) / 2));
+            let memory =
+                settings.memory.map_or(ANSWERS, |memory| ByteSize(memory.0.saturating_sub(PROGRAM.0).max(MIB.0) / 2));
             let folder = settings.spill.clone().unwrap_or_else(std::env::temp_dir);
             let config = EnrichmentConfig { cache: cache(settings, None)?, memory: memory.0, folder };
             services = services.enrichment(Enrichment::open(config).await.map_err(service_error)?);

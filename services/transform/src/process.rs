@@ -226,7 +226,8 @@ impl Attempt {
             .collect();
         let run = Instant::now();
         let (job, context) = (Arc::clone(&self.job), self.steps.clone());
-        let result = tokio::spawn(async move { job.steps.run(tables, &context).await }).await.map_err(resume_panic)??;
+        let result =
+            tokio::spawn(async move { job.steps.run(tables, &context).await }).await.map_err(resume_panic)??;
         self.spent("steps", run);
         self.outcome.counts = result.counts;
         for table in result.tables {

@@ -100,7 +100,8 @@ impl Table {
         for batch in reader {
             let batch = batch.map_err(|error| self.fail(error))?;
             let column = |name: &String| {
-                let column = batch.column_by_name(name).ok_or_else(|| self.fail(format!("it has no column '{name}'")))?;
+                let column =
+                    batch.column_by_name(name).ok_or_else(|| self.fail(format!("it has no column '{name}'")))?;
                 cast(column, &DataType::Utf8).map_err(|error| self.fail(error))
             };
             let columns = self.names.iter().map(column).collect::<Result<Vec<_>, _>>()?;

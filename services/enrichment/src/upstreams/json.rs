@@ -149,7 +149,8 @@ impl JsonApi {
         {
             return Outcome::Missing("not_found".into());
         }
-        let cell = |column: &JsonColumn| cell(answer.pointer(&column.pointer).unwrap_or(&Value::Null), &column.data_type);
+        let cell =
+            |column: &JsonColumn| cell(answer.pointer(&column.pointer).unwrap_or(&Value::Null), &column.data_type);
         Outcome::Found(self.columns.iter().map(cell).collect())
     }
 }

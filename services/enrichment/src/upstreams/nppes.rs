@@ -64,7 +64,9 @@ fn outcome(answer: &Answer) -> Result<Outcome, CallError> {
     match answer {
         Answer::Found(provider) => Ok(Outcome::Found(cells(provider))),
         Answer::NotFound | Answer::Deactivated => Ok(Outcome::Missing(answer.reason().unwrap_or("not_found").into())),
-        Answer::Failed(forebay_nppes::AnswerError::Refused { .. }) => Err(CallError::Refused("upstream_refused".into())),
+        Answer::Failed(forebay_nppes::AnswerError::Refused { .. }) => {
+            Err(CallError::Refused("upstream_refused".into()))
+        }
         Answer::Failed(_) => Err(CallError::unavailable(answer.reason().unwrap_or("upstream_failed"))),
     }
 }

@@ -99,7 +99,9 @@ async fn retry_after_is_kept_to() {
 }
 
 /// Answers every request with what `respond` sends.
-async fn raw<F: Future<Output = ()> + Send>(respond: impl Fn(TcpStream) -> F + Clone + Send + Sync + 'static) -> String {
+async fn raw<F: Future<Output = ()> + Send>(
+    respond: impl Fn(TcpStream) -> F + Clone + Send + Sync + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

@@ -56,7 +56,8 @@ impl Upstream {
     /// Most requests in any one second.
     pub(crate) fn most_in_a_second(&self) -> usize {
         let times: Vec<u64> = self.requests().iter().map(|(t, ..)| *t).collect();
-        let within = |(index, first): (usize, &u64)| times[index..].iter().take_while(|t| **t < first + 1_000_000).count();
+        let within =
+            |(index, first): (usize, &u64)| times[index..].iter().take_while(|t| **t < first + 1_000_000).count();
         times.iter().enumerate().map(within).max().unwrap_or(0)
     }
 
@@ -87,11 +88,14 @@ pub(crate) fn settings(url: &str, more: &[(&str, &str)]) -> BTreeMap<String, Str
 #[derive(Debug)]
 pub(crate) struct Answers(pub(crate) Vec<RecordBatch>);
 
-pub(crate) async fn ask(service: &Enrichment, enricher: &str, settings: BTreeMap<String, String>, keys: &[String]) -> Answers {
-    let batches: Vec<_> = keys
-        .chunks(1000)
-        .map(|keys| Ok(KeyBatch { keys: Arc::new(StringArray::from_iter_values(keys)) }))
-        .collect();
+pub(crate) async fn ask(
+    service: &Enrichment,
+    enricher: &str,
+    settings: BTreeMap<String, String>,
+    keys: &[String],
+) -> Answers {
+    let batches: Vec<_> =
+        keys.chunks(1000).map(|keys| Ok(KeyBatch { keys: Arc::new(StringArray::from_iter_values(keys)) })).collect();
     let request = EnrichRequest { enricher: enricher.to_owned(), settings };
     let rows = service.enrich(request, stream::iter(batches).boxed()).await.unwrap();
     let rows: Vec<RecordBatch> =

@@ -99,7 +99,9 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn open(cache: CacheLocation) -> anyhow::Result<Arc<Enrichment>> {
-    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, folder: std::env::temp_dir() }).await.map_err(service_error)
+    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, folder: std::env::temp_dir() })
+        .await
+        .map_err(service_error)
 }
 
 /// `forebay cache`
@@ -180,7 +182,8 @@ pub(crate) fn warm(args: &WarmArgs) -> anyhow::Result<ExitCode> {
 
 /// The file's keys, read as they are asked for. Blank lines are none.
 fn key_batches(path: &Path) -> anyhow::Result<BoxStream<Result<KeyBatch, ServiceError>>> {
-    let file = File::open(path).map_err(|error| Usage(format!("can't read the keys of {}: {error}", path.display())))?;
+    let file =
+        File::open(path).map_err(|error| Usage(format!("can't read the keys of {}: {error}", path.display())))?;
     let name = path.display().to_string();
     let lines = BufReader::new(file).lines();
     let batches = stream::try_unfold(lines, move |mut lines| {
