@@ -83,7 +83,7 @@ fn provider(npi: Npi, draw: u64, era: Era) -> Value {
     let location = address("LOCATION", place, draw, era);
     let mailing = address("MAILING", pick(&PLACES, draw >> 16), draw >> 7, era);
     // The real registry lists the mailing address first more often than not.
-    let addresses = if (draw >> 24) % 3 == 0 { json!([location, mailing]) } else { json!([mailing, location]) };
+    let addresses = if (draw >> 24).is_multiple_of(3) { json!([location, mailing]) } else { json!([mailing, location]) };
     let (code, desc) = pick(&TAXONOMIES, draw >> 32);
     let second = pick(&TAXONOMIES, (draw >> 32) + 1);
     let modern = era == Era::Modern;

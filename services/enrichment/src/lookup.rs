@@ -133,7 +133,7 @@ impl Lookup {
                 stale => questions.push(Question { row, key, cache_key, stale }),
             }
         }
-        let unknown = self.from_store(questions, &mut rows).await;
+        let unknown = self.ask_store(questions, &mut rows).await;
         if !unknown.is_empty() {
             let mut waiting = self.levels.stats.wait(unknown.len());
             let mut pages = stream::iter(paged(unknown, PAGE.max(asking.upstream.batch())))
@@ -151,7 +151,7 @@ impl Lookup {
     }
 
     /// Answers what the store knows, and gives the rest.
-    async fn from_store(&self, mut questions: Vec<Question>, rows: &mut [Option<Resolved>]) -> Vec<Question> {
+    async fn ask_store(&self, mut questions: Vec<Question>, rows: &mut [Option<Resolved>]) -> Vec<Question> {
         let Some(store) = self.levels.store.as_ref().filter(|_| !questions.is_empty()) else { return questions };
         let keys: Vec<CacheKey> = questions.iter().map(|question| question.cache_key.clone()).collect();
         let entries = match store.get(&keys).await {

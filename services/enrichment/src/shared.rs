@@ -254,8 +254,11 @@ impl Store for RedisStore {
 
     /// Redis itself forgets what is no use any more.
     async fn purge(&self, expired_only: bool) -> Result<u64, StoreError> {
+        if expired_only {
+            return Ok(0);
+        }
         let (mut purged, mut cursor) = (0, 0);
-        while !expired_only {
+        loop {
             let (next, names) = self.scan(cursor).await?;
             if !names.is_empty() {
                 let deleted: u64 = self.link.command(redis::cmd("UNLINK").arg(&names)).await?;
@@ -263,9 +266,8 @@ impl Store for RedisStore {
             }
             cursor = next;
             if cursor == 0 {
-                break;
+                return Ok(purged);
             }
         }
-        Ok(purged)
     }
 }

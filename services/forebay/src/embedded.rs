@@ -99,7 +99,8 @@ impl Embedded {
         catalog.undispatch_stale(Duration::ZERO).await?;
         let wiring = Wiring::new(catalog, config.plan, supervisor::owner())?;
         let storage = wiring.storage(config.file_bytes, config.commit_interval, spill)?;
-        let enrichment = wiring.enrichment(CacheLocation::File(folder.join(CACHE_FILE)), folder.clone()).await?;
+        let cache = CacheLocation::File(folder.join(CACHE_FILE));
+        let enrichment = wiring.enrichment(cache, folder.clone()).await?;
         let transform = wiring.transform(
             Arc::clone(&storage) as Arc<dyn forebay_api::Storage>,
             Arc::clone(&enrichment) as Arc<dyn forebay_api::Enrichment>,

@@ -73,13 +73,13 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     let (plan, prepared, steps) = plan_for(&args.recipe, &text, &settings, args.memory, &args.output).await?;
     trim::start(plan.memory.0);
     let started = Instant::now();
-    let embedded = Embedded::start(EmbeddedConfig {
+    let embedded = Box::pin(Embedded::start(EmbeddedConfig {
         output: args.output.clone(),
         plan: plan.clone(),
         file_bytes: prepared.tuning.file_bytes.0,
         commit_interval: prepared.tuning.commit_interval,
         crashed,
-    })
+    }))
     .await?;
     let ended = drive(&embedded, request, &args).await;
     let result = match ended {
