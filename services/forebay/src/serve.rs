@@ -171,7 +171,9 @@ impl Node {
                 settings.memory.map_or(ANSWERS, |memory| ByteSize(memory.0.saturating_sub(PROGRAM.0).max(MIB.0) / 2));
             let folder = settings.spill.clone().unwrap_or_else(std::env::temp_dir);
             let config = EnrichmentConfig { cache: cache(settings, None)?, memory: memory.0, folder };
-            services = services.enrichment(Enrichment::open(config).await.map_err(service_error)?);
+            let enrichment = Enrichment::open(config).await.map_err(service_error)?;
+            sampler::enrichment(Arc::clone(&enrichment), &metrics, node.stop.clone(), &mut node.tasks);
+            services = services.enrichment(enrichment);
         } else {
             services = node.wire(service, settings, died, &metrics, services).await?;
         }
@@ -242,6 +244,7 @@ impl Node {
             let enrichment: Arc<dyn forebay_api::Enrichment> = if roles.gateway {
                 let folder = stores.local.clone().or_else(|| settings.spill.clone()).unwrap_or_else(std::env::temp_dir);
                 let enrichment = wiring.enrichment(cache(settings, stores.local.as_deref())?, folder).await?;
+                sampler::enrichment(Arc::clone(&enrichment), metrics, self.stop.clone(), &mut self.tasks);
                 services = services.enrichment(Arc::clone(&enrichment) as Arc<dyn forebay_api::Enrichment>);
                 enrichment
             } else {

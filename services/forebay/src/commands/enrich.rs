@@ -1,9 +1,9 @@
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use arrow_array::StringArray;
@@ -21,8 +21,8 @@ use crate::embedded::state_folder;
 /// The cache in memory of a command that only looks keys up.
 const ANSWERS: ByteSize = ByteSize::mib(32);
 
-/// Keys of a batch: few, so that progress shows.
-const KEYS: usize = 500;
+/// Keys of a batch.
+const KEYS: usize = 8192;
 
 /// Time between two lines of progress.
 const LINE: Duration = Duration::from_secs(2);
@@ -156,13 +156,15 @@ pub(crate) fn warm(args: &WarmArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let service = open(location).await?;
         let mut rows = service.enrich(request, keys).await.map_err(service_error)?;
-        let mut shown = Instant::now();
-        while let Some(batch) = rows.next().await {
-            batch.map_err(service_error)?;
-            if shown.elapsed() >= LINE && std::io::stderr().is_terminal() {
-                let stats = service.stats();
-                eprintln!("{} keys, {} calls, {:.1} a second allowed", stats.keys, stats.calls, service.rate());
-                shown = Instant::now();
+        let mut line = tokio::time::interval(LINE);
+        line.tick().await;
+        loop {
+            tokio::select! {
+                batch = rows.next() => match batch {
+                    Some(batch) => drop(batch.map_err(service_error)?),
+                    None => break,
+                },
+                _ = line.tick() => show(&service),
             }
         }
         let stats = service.stats();
@@ -178,6 +180,13 @@ pub(crate) fn warm(args: &WarmArgs) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Shows how far it is, and how long it will take at this rate.
+fn show(service: &Enrichment) {
+    let (stats, rate) = (service.stats(), service.rate());
+    let time = if rate > 0.0 { format!(", {:.0}s for those", stats.waiting as f64 / rate) } else { String::new() };
+    eprintln!("{} keys, {} calls, {} wait at {rate:.1}/s{time}", stats.keys, stats.calls, stats.waiting);
 }
 
 /// The file's keys, read as they are asked for. Blank lines are none.

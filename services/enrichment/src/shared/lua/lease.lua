@@ -8,21 +8,17 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local me, limit, lease, grace = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local wanted, resting = tonumber(ARGV[5]), tonumber(ARGV[6])
 
--- Where nobody has been heard of for so long, replicas may be going on by themselves, or this server may have lost
--- what it knew: nothing is given until all of them have had the time to come back.
 local seen = tonumber(redis.call('HGET', KEYS[1], 'seen') or '0')
 local born = tonumber(redis.call('HGET', KEYS[1], 'born') or '0')
-if now - seen > lease then
-  born = now
-  redis.call('HSET', KEYS[1], 'born', born)
-end
+local silent = now - seen > lease
 redis.call('HSET', KEYS[1], 'seen', now)
 
-local others, replicas = 0, {}
+local others, replicas, vanished = 0, {}, false
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
   local name = entries[i]
   if name ~= 'seen' and name ~= 'born' and name ~= me then
+    vanished = silent
     local count, wants, ends = string.match(entries[i + 1], '^(%d+):(%d):(%d+)$')
     if tonumber(ends) + grace < now then
       redis.call('HDEL', KEYS[1], name)
@@ -33,6 +29,13 @@ for i = 1, #entries, 2 do
       end
     end
   end
+end
+
+-- This server may have lost what it knew, or may have been away from replicas that had a share and never gave it
+-- back: they may be going on by themselves. Nothing is given until all of them have had the time to come back.
+if born == 0 or vanished then
+  born = now
+  redis.call('HSET', KEYS[1], 'born', born)
 end
 
 local share = 0
@@ -60,5 +63,5 @@ if wanted == 1 or recorded > 0 then
 else
   redis.call('HDEL', KEYS[1], me)
 end
-redis.call('PEXPIRE', KEYS[1], 3600000)
+redis.call('PEXPIRE', KEYS[1], 604800000)
 return {share, math.max(0, ready - now)}
