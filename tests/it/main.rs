@@ -10,6 +10,7 @@ mod infra;
 mod kill;
 mod main_job;
 mod poison;
+mod providers;
 mod redaction;
 mod rejects;
 mod s3;

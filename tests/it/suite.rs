@@ -32,7 +32,10 @@ pub(crate) struct Fleet {
     pub(crate) storages: usize,
 }
 
-/// One of each.
+/// Enrichment services that transform workers ask.
+const ENRICHMENTS: usize = 2;
+
+/// One of each, but two for enrichment.
 pub(crate) const SMALL: Fleet = Fleet { gateways: 1, transforms: 1, storages: 1 };
 
 /// The services, and what they need.
@@ -162,6 +165,8 @@ impl Suite {
         let store = FaultProxy::start(s3.endpoint());
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let storages: Vec<SocketAddr> = (0..fleet.storages).map(|_| free_address()).collect();
+        let enrichments: Vec<SocketAddr> = (0..ENRICHMENTS).map(|_| free_address()).collect();
+        let asked: Vec<String> = enrichments.iter().map(|address| format!("http://{address}")).collect();
         let wires = Wires {
             postgres: Wire::start(local(postgres.port())),
             redis: Wire::start(local(redis.port())),
@@ -181,6 +186,8 @@ impl Suite {
                 ("FOREBAY_QUEUE_URL", through(redis.url(), redis.port(), &wires.redis)),
                 ("FOREBAY_STORE_URL", "s3://bucket/store".to_owned()),
                 ("FOREBAY_STORAGE_URL", addresses.join(",")),
+                ("FOREBAY_ENRICHMENT_URL", asked.join(",")),
+                ("FOREBAY_CACHE_URL", redis.url()),
                 ("FOREBAY_MEMORY", "192MiB".to_owned()),
                 ("FOREBAY_COMMIT_INTERVAL", "2s".to_owned()),
             ]
@@ -198,7 +205,9 @@ impl Suite {
         for _ in 0..fleet.transforms {
             suite.launch("transform", free_address());
         }
-        suite.launch("enrichment", free_address());
+        for address in enrichments {
+            suite.launch("enrichment", address);
+        }
         suite.wait_ready();
         suite
     }

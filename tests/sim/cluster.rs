@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
 use forebay::{RemoteWriters, keep_leases};
-use forebay_api::Observer;
+use forebay_api::{BoxStream, EnrichRequest, Enrichment, KeyBatch, Observer, ServiceError};
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher};
@@ -386,6 +388,7 @@ impl Cluster {
         let transform = Arc::new(Transform::new(
             Arc::clone(&catalog),
             self.writers(),
+            Arc::new(NoEnrichment),
             budget.clone(),
             budget.pool("chunks", 8 * MIB).unwrap(),
             budget.pool("large_records", 8 * MIB).unwrap(),
@@ -447,5 +450,19 @@ impl Cluster {
         process.runtime.spawn(async move { Janitor::new(catalog).run(stop).await });
         let target = Target { process: index, handle: process.runtime.handle().clone(), storage };
         self.addresses.lock().unwrap()[address] = Some(target);
+    }
+}
+
+/// The jobs of the simulation look nothing up.
+struct NoEnrichment;
+
+#[async_trait]
+impl Enrichment for NoEnrichment {
+    async fn enrich(
+        &self,
+        _: EnrichRequest,
+        _: BoxStream<Result<KeyBatch, ServiceError>>,
+    ) -> Result<BoxStream<Result<RecordBatch, ServiceError>>, ServiceError> {
+        Err(ServiceError::internal("nothing is looked up in a simulation"))
     }
 }

@@ -5,6 +5,16 @@ use async_trait::async_trait;
 
 use crate::{BoxStream, ServiceError};
 
+/// Column of an answer that says why the other columns of a row are null.
+pub const REASON_COLUMN: &str = "_reason";
+
+/// Column of an answer that says where a row came from: `memory`, `store`, `reference`, `shared`, `upstream`, `stale`,
+/// `invalid` or `none`.
+pub const SOURCE_COLUMN: &str = "_source";
+
+/// Column of an answer that says how many requests were sent upstream for a row.
+pub const CALLS_COLUMN: &str = "_calls";
+
 /// Which enricher to ask, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnrichRequest {
@@ -24,8 +34,8 @@ pub struct KeyBatch {
 /// Turns keys into columns.
 #[async_trait]
 pub trait Enrichment: Send + Sync {
-    /// Looks keys up. Answers one batch a key batch, in order: a row a key, with the enricher's columns and
-    /// `_reason`, which says why a row's columns are null. A failed look-up is never a failed call.
+    /// Looks keys up. Answers one batch a key batch, in order: a row a key, with the enricher's columns,
+    /// [`REASON_COLUMN`], [`SOURCE_COLUMN`] and [`CALLS_COLUMN`]. A failed look-up is never a failed call.
     async fn enrich(
         &self,
         request: EnrichRequest,

@@ -161,6 +161,8 @@ pub struct JobProgress {
     pub retries: u64,
     /// Microseconds of work by stage, over all workers.
     pub stages: BTreeMap<String, u64>,
+    /// What steps counted, such as `enrichment.keys`.
+    pub counts: BTreeMap<String, u64>,
     /// What the job waits for, if it does: see [`Constraint`].
     pub constraint: Option<Constraint>,
 }

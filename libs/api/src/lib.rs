@@ -9,7 +9,7 @@ mod observer;
 mod storage;
 
 pub use caller::{Caller, TenantLimits};
-pub use enrichment::{EnrichRequest, Enrichment, KeyBatch};
+pub use enrichment::{CALLS_COLUMN, EnrichRequest, Enrichment, KeyBatch, REASON_COLUMN, SOURCE_COLUMN};
 pub use error::{ErrorKind, ServiceError};
 pub use gateway::{
     Accepted, Constraint, Gateway, InputFrame, JobProgress, JobSummary, RecipeSource, RejectRow, ResumePoint,

@@ -29,6 +29,8 @@ pub struct AttemptOutcome {
     pub rejects: BTreeMap<String, u64>,
     /// Microseconds of work by stage.
     pub stages: BTreeMap<String, u64>,
+    /// What steps counted, such as `enrichment.keys`.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// One item of an attempt's stream.

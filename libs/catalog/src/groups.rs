@@ -317,9 +317,12 @@ impl Work {
         let written = written.ok_or_else(unreadable)?;
         self.chunks += 1;
         self.records_in += written.records_in;
-        for (kind, counts) in
-            [(Total::Rows, written.rows), (Total::Rejects, written.rejects), (Total::Stages, written.stages)]
-        {
+        for (kind, counts) in [
+            (Total::Rows, written.rows),
+            (Total::Rejects, written.rejects),
+            (Total::Stages, written.stages),
+            (Total::Counts, written.counts),
+        ] {
             for (name, n) in counts {
                 *self.totals.entry((kind, name)).or_default() += n;
             }

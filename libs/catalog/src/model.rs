@@ -249,6 +249,9 @@ pub struct WrittenChunk {
     pub rows: BTreeMap<String, u64>,
     /// Time by stage, in microseconds.
     pub stages: BTreeMap<String, u64>,
+    /// What steps counted. Absent in what older versions wrote.
+    #[serde(default)]
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// A file of a commit group.
@@ -323,6 +326,8 @@ pub struct JobProgressRow {
     pub rejects: BTreeMap<String, u64>,
     /// Time by stage, in microseconds, over all workers.
     pub stages: BTreeMap<String, u64>,
+    /// What steps counted.
+    pub counts: BTreeMap<String, u64>,
     /// Input bytes framed.
     pub bytes_framed: u64,
     /// Input bytes in all, if the size of every input is known.

@@ -15,6 +15,7 @@ pub(crate) enum Total {
     Rows,
     Rejects,
     Stages,
+    Counts,
 }
 
 impl Total {
@@ -23,6 +24,7 @@ impl Total {
             Self::Rows => "rows",
             Self::Rejects => "rejects",
             Self::Stages => "stages",
+            Self::Counts => "counts",
         }
     }
 }
@@ -43,6 +45,7 @@ impl Catalog {
             rows: total(Total::Rows),
             rejects: total(Total::Rejects),
             stages: total(Total::Stages),
+            counts: total(Total::Counts),
             bytes_framed: unsigned(row.bytes_framed),
             bytes_total: input_bytes(&snapshot, job).await?,
             bytes_out: unsigned(row.bytes_out),

@@ -136,6 +136,7 @@ fn written(records: u64) -> WrittenChunk {
         rejects: [("syntax".to_owned(), 1)].into(),
         rows: [("patients".to_owned(), records - 1), ("visits".to_owned(), records * 2)].into(),
         stages: [("decode".to_owned(), 5)].into(),
+        counts: [("enrichment.keys".to_owned(), 3)].into(),
     }
 }
 

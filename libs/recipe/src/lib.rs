@@ -4,6 +4,7 @@
 //! the [`Layout`] that the decoders fill. Nothing runs before both succeed, and every error names the line or the
 //! key that is wrong and what is allowed there.
 
+mod enrich;
 mod error;
 mod layout;
 mod ordered;
@@ -14,6 +15,10 @@ mod settings;
 mod shipped;
 mod spec;
 
+pub use enrich::{
+    Added, AddedColumn, AddedColumns, ColumnDefinition, EnrichStep, EnricherKind, KeyColumns, OnOpen, SettingValue,
+    span,
+};
 pub use error::RecipeError;
 pub use layout::{
     Column, ColumnType, DateOrder, FieldPlan, Layout, ObjectPlan, TablePlan, Target, UNKNOWN_COLUMN, days_from_civil,

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use forebay_types::ByteSize;
 
-use crate::spec::{FormatName, OnError, Protect, Recipe, UnknownFields};
-use crate::{Profile, RecipeError};
+use crate::spec::{FormatName, OnError, Protect, Recipe, Step, UnknownFields};
+use crate::{EnrichStep, Profile, RecipeError};
 
 /// A key that `--set` takes.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "file.bytes", values: "SIZE", help: "size at which a file is closed (default 128MiB)" },
     Setting { key: "sink", values: "postgres://HOST/DATABASE", help: "as --sink, without user and password" },
     Setting { key: "commit.interval", values: "DURATION", help: "longest wait for a commit (default 30s)" },
+    Setting { key: "ENRICHER.KEY", values: "VALUE", help: "of an enrich step, as in nppes.url=URL or nppes.rate=4" },
 ];
 
 /// How a job is worked on. None of it changes the rows that come out.
@@ -79,6 +80,11 @@ impl Tuning {
     /// Applies one `--set key=value` to the recipe or to the tuning.
     pub fn set(&mut self, recipe: &mut Recipe, key: &str, value: &str) -> Result<(), RecipeError> {
         let fail = |message: String| RecipeError::Setting { key: key.to_owned(), message };
+        if let Some((name, of_enricher)) =
+            key.split_once('.').filter(|(name, _)| enrich_steps(recipe, name).next().is_some())
+        {
+            return enrich_steps(recipe, name).try_for_each(|step| step.set(of_enricher, value)).map_err(fail);
+        }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
             let keys: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
             return Err(fail(format!("there is no such setting; the settings are {}", keys.join(", "))));
@@ -129,6 +135,14 @@ impl Tuning {
         }
         Ok(())
     }
+}
+
+/// The steps that settings of a name are for.
+fn enrich_steps<'r>(recipe: &'r mut Recipe, name: &'r str) -> impl Iterator<Item = &'r mut EnrichStep> {
+    recipe.steps.iter_mut().filter_map(move |step| match step {
+        Step::Enrich(step) if step.name() == name => Some(step),
+        Step::Enrich(_) | Step::Sql(_) | Step::Redact(_) => None,
+    })
 }
 
 fn at_least_one(value: &str) -> Option<u64> {

@@ -4,6 +4,7 @@ use crate::{Recipe, RecipeError};
 pub const SHIPPED: &[(&str, &str)] = &[
     ("claims", include_str!("../../../recipes/claims.yaml")),
     ("clinical", include_str!("../../../recipes/clinical.yaml")),
+    ("providers", include_str!("../../../recipes/providers.yaml")),
 ];
 
 /// A shipped recipe, with its text.

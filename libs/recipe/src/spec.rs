@@ -2,7 +2,7 @@ use forebay_types::ByteSize;
 use serde::Deserialize;
 
 use crate::protection::{Identifies, Profile, RedactStep};
-use crate::{Ordered, RecipeError};
+use crate::{EnrichStep, Ordered, RecipeError};
 
 /// A recipe as it stands in its file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -270,6 +270,8 @@ pub enum Step {
     Redact(RedactStep),
     /// A SQL query.
     Sql(SqlStep),
+    /// Columns from somewhere else, by a key.
+    Enrich(EnrichStep),
 }
 
 /// A SQL query over the tables of one chunk.

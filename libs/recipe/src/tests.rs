@@ -120,3 +120,53 @@ fn redact_steps_are_checked() {
     let error = swap("zip: {type: string, identifies: zip}", "zip: {type: date, identifies: zip}");
     assert!(error.contains("zip.identifies") && error.contains("string"), "{error}");
 }
+
+fn enriching(step: &str) -> Result<Recipe, String> {
+    let text = format!(
+        "name: r\nrecord:\n  table: t\n  fields: {{npi: {{type: string}}, zip: {{type: string}}}}\nsteps:\n  - enrich: \
+         {{table: t, {step}}}\n"
+    );
+    let recipe = Recipe::parse("r", &text).map_err(|error| error.to_string())?;
+    recipe.layout().map_err(|error| error.to_string())?;
+    Ok(recipe)
+}
+
+#[test]
+fn enrich_steps_are_checked_whole() {
+    for (step, named) in [
+        ("enricher: nppes, key: npi, columns: [org_nam]", "org_name"),
+        ("enricher: nppes, key: {a: npi}, columns: [city]", "one column"),
+        ("enricher: nppes, key: npi, columns: []", "at least one"),
+        ("enricher: medicare, key: zip, columns: [rate]", "place_of_service"),
+        ("enricher: medicare, key: {zipp: zip}, columns: [rate]", "zipp"),
+        ("enricher: zip, key: zip, columns: [latitude], settings: {rate: 4}", "'rate'"),
+        ("enricher: nppes, key: npi, columns: [city], settings: {rate: 0}", "'0'"),
+        ("enricher: nppes, key: npi, columns: [city], settings: {url: 'ftp://x'}", "ftp"),
+        ("enricher: http, key: npi, columns: {a: {path: /a}}", "url"),
+        ("enricher: http, key: npi, columns: [a], settings: {url: 'http://x/{key}'}", "definition"),
+        ("enricher: magic, key: npi, columns: [a]", "magic"),
+    ] {
+        let error = enriching(step).unwrap_err();
+        assert!(error.contains(named), "{step}: {error}");
+    }
+    enriching("enricher: http, key: npi, columns: {a: {path: /a, type: int}}, settings: {url: 'http://x/{key}'}")
+        .unwrap();
+}
+
+#[test]
+fn settings_of_enrichers_go_by_name() {
+    let text = SHIPPED.iter().find(|(name, _)| *name == "providers").unwrap().1;
+    let set = |key: &str, value: &str| Prepared::new("p", text, &[(key.to_owned(), value.to_owned())].into());
+    let prepared = set("nppes.rate", "7").unwrap();
+    let Some(Step::Enrich(step)) = prepared.recipe.steps.first() else { panic!("the first step looks NPIs up") };
+    assert_eq!(step.request_settings()["rate"], "7");
+    for (key, value, named) in [
+        ("nppes.rat", "7", "rate"),
+        ("nppes.rate", "fast", "fast"),
+        ("geocode.rate", "7", "no such setting"),
+        ("nppes.ttl", "soon", "soon"),
+    ] {
+        let error = set(key, value).unwrap_err().to_string();
+        assert!(error.contains(named) && error.contains(key), "{error}");
+    }
+}

@@ -1,13 +1,18 @@
 //! What happens to a chunk's tables between decoding and writing: the recipe's steps, planned once a job so that
 //! every table's columns are known, and wrong queries refused, before anything runs.
 
+mod enrich;
 mod sql;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use forebay_api::{Enrichment, ServiceError};
 use forebay_recipe::{Layout, Recipe, Step};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use sql::SqlError;
 
@@ -22,31 +27,96 @@ pub struct ChunkTable {
     pub batches: Vec<RecordBatch>,
 }
 
+/// A step that can't be planned, or that failed on a chunk.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StepError {
+    /// A query.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// An enrichment.
+    #[error("steps[{step}].enrich: {message}")]
+    Enrich {
+        /// Its place in the recipe.
+        step: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The enrichment service refused the call, or could not be reached.
+    #[error("{0}")]
+    Service(ServiceError),
+}
+
+/// What steps run with.
+#[derive(Clone)]
+pub struct StepContext {
+    /// Bytes for the operators of SQL steps.
+    pub memory: usize,
+    /// Whom keys are looked up with.
+    pub enrichment: Arc<dyn Enrichment>,
+    /// As many chunks use the processor at a time as this has permits. None is held while a step waits for somebody.
+    pub cpu: Arc<Semaphore>,
+}
+
+impl fmt::Debug for StepContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepContext").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+impl StepContext {
+    /// A permit; none only if the semaphore was closed, and then nobody counts any more.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.cpu).acquire_owned().await.ok()
+    }
+}
+
+/// What steps made of a chunk.
+#[derive(Clone, Debug)]
+pub struct StepResult {
+    /// Its tables.
+    pub tables: Vec<ChunkTable>,
+    /// What was counted, by name.
+    pub counts: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Planned {
+    Sql(sql::PlannedSql),
+    Enrich(enrich::PlannedEnrich),
+}
+
 /// A recipe's steps, planned.
 #[derive(Clone, Debug)]
 pub struct Steps {
-    steps: Vec<sql::PlannedSql>,
+    steps: Vec<Planned>,
     tables: Vec<(String, SchemaRef)>,
 }
 
 impl Steps {
     /// Plans a recipe's steps over the tables of its layout. What an operator spills is not encrypted, so that those of
     /// a recipe with protected fields don't.
-    pub async fn plan(recipe: &Recipe, layout: &Layout) -> Result<Self, SqlError> {
+    pub async fn plan(recipe: &Recipe, layout: &Layout) -> Result<Self, StepError> {
         let mut tables: Vec<(String, SchemaRef)> =
             layout.tables.iter().map(|table| (table.name.clone(), table.schema())).collect();
         let mut steps = Vec::new();
         for (index, step) in recipe.steps.iter().enumerate() {
-            let step = match step {
-                Step::Sql(step) => step,
+            let (name, planned, schema) = match step {
+                Step::Sql(step) => {
+                    let planned = sql::PlannedSql::plan(index, step, &tables, !layout.protected).await?;
+                    let schema = Arc::clone(planned.schema());
+                    (step.table.clone(), Planned::Sql(planned), schema)
+                }
+                Step::Enrich(step) => {
+                    let planned = enrich::PlannedEnrich::plan(index, step, &tables)?;
+                    let schema = Arc::clone(planned.schema());
+                    (planned.table().to_owned(), Planned::Enrich(planned), schema)
+                }
                 // Texts are redacted before anything here sees them.
                 Step::Redact(_) => continue,
             };
-            let planned = sql::PlannedSql::plan(index, step, &tables, !layout.protected).await?;
-            let schema = Arc::clone(planned.schema());
-            match tables.iter_mut().find(|(name, _)| *name == step.table) {
+            match tables.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, known)) => *known = schema,
-                None => tables.push((step.table.clone(), schema)),
+                None => tables.push((name, schema)),
             }
             steps.push(planned);
         }
@@ -63,15 +133,22 @@ impl Steps {
         self.steps.is_empty()
     }
 
-    /// Runs the steps over all tables of one chunk, within `memory` bytes for the operators.
-    pub async fn run(&self, mut tables: Vec<ChunkTable>, memory: usize) -> Result<Vec<ChunkTable>, SqlError> {
+    /// Runs the steps over all tables of one chunk.
+    pub async fn run(&self, mut tables: Vec<ChunkTable>, context: &StepContext) -> Result<StepResult, StepError> {
+        let mut counts = BTreeMap::new();
         for step in &self.steps {
-            let result = step.run(&tables, memory).await?;
-            match tables.iter_mut().find(|table| table.name == result.name) {
-                Some(known) => *known = result,
-                None => tables.push(result),
+            match step {
+                Planned::Sql(step) => {
+                    let _permit = context.permit().await;
+                    let result = step.run(&tables, context.memory).await?;
+                    match tables.iter_mut().find(|table| table.name == result.name) {
+                        Some(known) => *known = result,
+                        None => tables.push(result),
+                    }
+                }
+                Planned::Enrich(step) => step.run(&mut tables, context, &mut counts).await?,
             }
         }
-        Ok(tables)
+        Ok(StepResult { tables, counts })
     }
 }

@@ -210,7 +210,7 @@ metrics! {
     enrichment_keys: Family<ByResult, Counter> = |b| b.0.counter(plain("enrichment_keys", &["result"], b.1)),
         "Keys looked up, by where the answer came from";
     enrichment_upstream: Family<ByResult, Counter> = |b| b.0.counter(plain("enrichment_upstream", &["result"], b.1)),
-        "Calls to the upstream API, by how they ended";
+        "Requests sent to upstream APIs";
     connections: Gauge = |b| b.0.gauge(plain("connections", &[], b.1)),
         "Open gRPC connections";
     connections_refused: Family<ByReason, Counter> =

@@ -1,24 +1,30 @@
-//! The enrichment service: turns keys into columns. It has no enrichers yet, and says so to whoever asks for one.
+//! The enrichment service: turns keys into columns at the speed of the cache and at the pace of the upstream, never one
+//! call too many. A key goes through levels, and stops at the first that knows it: the cache of this process, the one
+//! that processes share or that survives a run, whoever else is asking for it just now, and at last the upstream, within
+//! its rate. What is asked of whom is in `upstreams`; how often, and how faults are met, in `gate`.
+//!
+//! It deliberately lacks any knowledge of recipes' tables: a caller brings unique keys and joins the answers.
 
-use arrow_array::RecordBatch;
-use async_trait::async_trait;
-use forebay_api::{BoxStream, EnrichRequest, ErrorKind, KeyBatch, ServiceError};
+mod answer;
+mod call;
+mod enricher;
+mod flights;
+mod gate;
+mod http;
+mod keys;
+mod lookup;
+mod memory;
+mod pace;
+mod references;
+mod rows;
+mod service;
+mod settings;
+mod shared;
+mod sqlite;
+mod stats;
+mod store;
+mod upstreams;
 
-/// The enrichment service, in this process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Enrichment;
-
-#[async_trait]
-impl forebay_api::Enrichment for Enrichment {
-    async fn enrich(
-        &self,
-        request: EnrichRequest,
-        _keys: BoxStream<Result<KeyBatch, ServiceError>>,
-    ) -> Result<BoxStream<Result<RecordBatch, ServiceError>>, ServiceError> {
-        Err(ServiceError::new(
-            ErrorKind::NotFound,
-            "ENRICHER_UNKNOWN",
-            format!("there is no enricher '{}': this version has none", request.enricher),
-        ))
-    }
-}
+pub use service::{CACHE_FILE, CacheLocation, CacheLocationError, Enrichment, EnrichmentConfig};
+pub use stats::Snapshot;
+pub use store::StoreStats;

@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use forebay_types::ByteSize;
 
 use crate::commands;
+use crate::commands::enrich::{CacheCommand, EnrichCommand};
 use crate::commands::server::ServerArgs;
+use crate::commands::sim::SimCommand;
 use crate::serve::{self, Address, Settings};
 
 /// Exit status of a command that failed.
@@ -59,6 +61,21 @@ enum Command {
     Head(HeadArgs),
     /// Print a table's rows, nulls and bounds, column by column
     Stats(StatsArgs),
+    /// Look keys up ahead of a job
+    Enrich {
+        #[command(subcommand)]
+        command: EnrichCommand,
+    },
+    /// Show or empty the enrichment cache
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+    /// A stand-in upstream, for development and tests
+    Sim {
+        #[command(subcommand)]
+        command: SimCommand,
+    },
 }
 
 /// Where a job's tables go, when nothing else is said.
@@ -406,6 +423,9 @@ pub fn main() -> ExitCode {
         Command::Rejects(args) => commands::rejects::run(args),
         Command::Head(args) => commands::tables::head(&args),
         Command::Stats(args) => commands::tables::stats(&args),
+        Command::Enrich { command: EnrichCommand::Warm(args) } => commands::enrich::warm(&args),
+        Command::Cache { command } => commands::enrich::cache(&command),
+        Command::Sim { command: SimCommand::Nppes(args) } => commands::sim::nppes(args),
     };
     result.unwrap_or_else(|error| {
         commands::complain(&format!("{error:#}"));

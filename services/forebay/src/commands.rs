@@ -1,6 +1,7 @@
 //! One module a command. What they print is their result: to standard output; progress and errors to standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
+pub(crate) mod enrich;
 pub(crate) mod jobs;
 pub(crate) mod plan;
 pub(crate) mod progress;
@@ -11,6 +12,7 @@ pub(crate) mod rejects;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod sim;
 pub(crate) mod sink;
 pub(crate) mod submit;
 pub(crate) mod tables;
@@ -21,7 +23,7 @@ use std::collections::BTreeMap;
 use forebay_api::{ErrorKind, RecipeSource, ServiceError};
 use forebay_budget::memory;
 use forebay_objects::Place;
-use forebay_recipe::{Prepared, RecipeError, shipped};
+use forebay_recipe::{Prepared, RecipeError, Step, shipped};
 use forebay_steps::Steps;
 use forebay_types::ByteSize;
 
@@ -98,6 +100,7 @@ pub(crate) async fn plan_for(
         record_limit: prepared.recipe.source.record_limit,
         tables: steps.tables().len() as u64 + 1,
         steps: !steps.is_empty(),
+        enrichment: prepared.recipe.steps.iter().any(|step| matches!(step, Step::Enrich(_))),
         bucket: output.starts_with("s3://"),
         sink: prepared.tuning.sink.is_some(),
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
+use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment};
 use forebay_gateway::{Gateway, Reach};
 use forebay_lake::STATE_FOLDER;
 use forebay_objects::{Place, Writers};
@@ -54,6 +55,8 @@ pub struct Embedded {
     pub catalog: Arc<Catalog>,
     /// The ledger.
     pub budget: Budget,
+    /// Keys to columns.
+    pub enrichment: Arc<Enrichment>,
     transform: Arc<Transform>,
     stop: CancellationToken,
     intake: CancellationToken,
@@ -104,7 +107,12 @@ impl Embedded {
         wiring.sink = config.sink;
         wiring.keys = config.keys;
         let storage = wiring.storage(config.file_bytes, config.commit_interval, spill)?;
-        let transform = wiring.transform(Arc::clone(&storage) as Arc<dyn forebay_api::Storage>)?;
+        let cache = CacheLocation::File(folder.join(CACHE_FILE));
+        let enrichment = wiring.enrichment(cache, folder.clone()).await?;
+        let transform = wiring.transform(
+            Arc::clone(&storage) as Arc<dyn forebay_api::Storage>,
+            Arc::clone(&enrichment) as Arc<dyn forebay_api::Enrichment>,
+        )?;
         recover(&wiring.catalog, &storage, &transform, config.crashed).await?;
         let loader = wiring.loader()?;
         let backlog = wiring.plan.in_flight as u64 * 4;
@@ -113,6 +121,7 @@ impl Embedded {
             gateway,
             catalog: Arc::clone(&wiring.catalog),
             budget: wiring.budget.clone(),
+            enrichment,
             transform,
             stop: wiring.stop.clone(),
             intake: wiring.intake.clone(),

@@ -45,8 +45,10 @@ pub struct PlanRequest {
     pub record_limit: ByteSize,
     /// Tables that the recipe writes, rejects among them.
     pub tables: u64,
-    /// Whether the recipe has SQL steps.
+    /// Whether the recipe has steps.
     pub steps: bool,
+    /// Whether keys are looked up in this process.
+    pub enrichment: bool,
     /// Whether the output is a bucket, whose upload parts must be 5 MiB or more.
     pub bucket: bool,
     /// Whether committed files are loaded into a database.
@@ -123,6 +125,13 @@ impl Plan {
         let large = limit * 2;
         let mut holders =
             vec![Holder { name: "program", bytes: PROGRAM, how: "code, catalog, stacks, allocator".to_owned() }];
+        if request.enrichment {
+            holders.push(Holder {
+                name: "answers",
+                bytes: (data / 16).clamp(4 * MIB, 64 * MIB),
+                how: "the enrichment cache of this process".to_owned(),
+            });
+        }
         if request.roles.gateway {
             let each = 2 * frame + chunk_bytes + limit + wire;
             holders.push(Holder {
@@ -226,6 +235,7 @@ mod tests {
             record_limit: ByteSize::mib(10),
             tables: 4,
             steps: false,
+            enrichment: false,
             bucket: false,
             sink: false,
         }

@@ -29,7 +29,7 @@ pub struct Report {
     pub peak_rss_bytes: Option<u64>,
     /// The budget of the process; null as above.
     pub budget_bytes: Option<u64>,
-    /// Enrichment: nothing is enriched by the recipes that there are.
+    /// Enrichment, over all steps.
     pub enrichment: Enrichment,
     /// De-duplication: none of the recipes that there are does it.
     pub dedup: Dedup,
@@ -46,16 +46,39 @@ pub struct Report {
 }
 
 /// Counts of the enrichment.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Enrichment {
-    /// Unique keys.
+    /// Keys that were looked up: the unique ones of each chunk.
     pub keys: u64,
-    /// Keys that a cache knew.
+    /// Of these, known without a call of their own: to a cache, a file, or whoever else was asking.
     pub cache_hits: u64,
-    /// Calls upstream.
+    /// Requests that were sent upstream, repeats among them.
     pub upstream_calls: u64,
-    /// Keys without an answer.
+    /// Keys without an answer; those that can't be right among them.
     pub failed: u64,
+    /// Keys by where their answers came from.
+    pub by_source: BTreeMap<String, u64>,
+}
+
+/// Before the names of what the enrichment counts.
+const ENRICHMENT: &str = "enrichment.";
+
+impl Enrichment {
+    fn new(counts: &BTreeMap<String, u64>) -> Self {
+        let count = |name: &str| counts.get(&format!("{ENRICHMENT}{name}")).copied().unwrap_or(0);
+        let sum = |names: &[&str]| names.iter().map(|name| count(name)).sum();
+        let sources = counts.iter().filter_map(|(name, n)| Some((name.strip_prefix(ENRICHMENT)?, *n)));
+        Self {
+            keys: count("keys"),
+            cache_hits: sum(&["memory", "store", "reference", "shared", "stale"]),
+            upstream_calls: count("calls"),
+            failed: sum(&["none", "invalid"]),
+            by_source: sources
+                .filter(|(name, _)| !matches!(*name, "keys" | "calls"))
+                .map(|(name, n)| (name.to_owned(), n))
+                .collect(),
+        }
+    }
 }
 
 /// Counts of the de-duplication.
@@ -83,7 +106,7 @@ impl Report {
             stages: progress.stages.iter().map(|(stage, micros)| (stage.clone(), *micros as f64 / 1e6)).collect(),
             peak_rss_bytes: budget.map(|_| forebay_budget::memory::peak_resident()),
             budget_bytes: budget,
-            enrichment: Enrichment::default(),
+            enrichment: Enrichment::new(&progress.counts),
             dedup: Dedup::default(),
             chunks,
             retries: progress.retries,

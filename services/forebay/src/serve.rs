@@ -2,12 +2,13 @@
 
 mod counted;
 mod drain;
+mod enrichers;
 mod sampler;
 mod settings;
 mod writers;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use forebay_api::TenantLimits;
 use forebay_catalog::Catalog;
+use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig};
 use forebay_gateway::Reach;
 use forebay_lake::STATE_FOLDER;
 use forebay_objects::{Place, Writers};
@@ -39,6 +41,7 @@ use crate::supervisor::{self, Role};
 use crate::trim;
 use crate::wiring::Wiring;
 
+use enrichers::RemoteEnrichers;
 use settings::LogForm;
 pub(crate) use settings::{Address, Settings};
 pub use writers::RemoteWriters;
@@ -55,6 +58,14 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a service goes on with what is in work when nothing else is said. The lease of a chunk is renewed
 /// meanwhile.
 const DRAIN: Duration = Duration::from_secs(25);
+
+/// Of the budget of a service that only enriches, what is no cache.
+const PROGRAM: ByteSize = ByteSize::mib(40);
+
+/// Its cache, when nothing else is said.
+const ANSWERS: ByteSize = ByteSize::mib(32);
+
+const MIB: ByteSize = ByteSize::mib(1);
 
 /// First wait for a database that does not answer; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -159,7 +170,13 @@ impl Node {
         let metrics = Metrics::default();
         let mut services = Services::new();
         if service == Service::Enrichment {
-            services = services.enrichment(Arc::new(forebay_enrichment::Enrichment));
+            let memory =
+                settings.memory.map_or(ANSWERS, |memory| ByteSize(memory.0.saturating_sub(PROGRAM.0).max(MIB.0) / 2));
+            let folder = settings.spill.clone().unwrap_or_else(std::env::temp_dir);
+            let config = EnrichmentConfig { cache: cache(settings, None)?, memory: memory.0, folder };
+            let enrichment = Enrichment::open(config).await.map_err(service_error)?;
+            sampler::enrichment(Arc::clone(&enrichment), &metrics, node.stop.clone(), &mut node.tasks);
+            services = services.enrichment(enrichment);
         } else {
             services = Box::pin(node.wire(service, settings, died, &metrics, services)).await?;
         }
@@ -232,7 +249,17 @@ impl Node {
         }
         let queue = queue(&stores.queue).await?;
         if roles.transform {
-            self.start_transform(&wiring, Arc::clone(&queue), Arc::clone(&storage), died).await?;
+            let enrichment: Arc<dyn forebay_api::Enrichment> = if roles.gateway {
+                let folder = stores.local.clone().or_else(|| settings.spill.clone()).unwrap_or_else(std::env::temp_dir);
+                let enrichment = wiring.enrichment(cache(settings, stores.local.as_deref())?, folder).await?;
+                sampler::enrichment(Arc::clone(&enrichment), metrics, self.stop.clone(), &mut self.tasks);
+                services = services.enrichment(Arc::clone(&enrichment) as Arc<dyn forebay_api::Enrichment>);
+                enrichment
+            } else {
+                let addresses = settings.enrichment_url.as_deref().unwrap_or_default();
+                Arc::new(RemoteEnrichers::connect(addresses, &client_security(settings)).map_err(service_error)?)
+            };
+            self.start_transform(&wiring, Arc::clone(&queue), Arc::clone(&storage), enrichment, died).await?;
         }
         if roles.gateway {
             let reach =
@@ -290,9 +317,10 @@ impl Node {
         wiring: &Wiring,
         queue: Arc<dyn JobQueue>,
         storage: Arc<dyn forebay_api::Storage>,
+        enrichment: Arc<dyn forebay_api::Enrichment>,
         died: Option<String>,
     ) -> anyhow::Result<()> {
-        let transform = wiring.transform(storage)?;
+        let transform = wiring.transform(storage, enrichment)?;
         if let Some(owner) = died {
             // The supervisor saw the worker before this one die: its chunks are under suspicion.
             for claim in wiring.catalog.claimed_by(&owner).await? {
@@ -317,6 +345,8 @@ struct Stores {
     queue: String,
     /// Absolute URI, without a slash at its end.
     store: String,
+    /// Folder for the files of a process that holds everything.
+    local: Option<PathBuf>,
 }
 
 impl Stores {
@@ -356,7 +386,7 @@ impl Stores {
             }
         };
         let store = place.map_or(store, |place| place.uri().as_str().trim_end_matches('/').to_owned());
-        Ok(Self { catalog, queue, store })
+        Ok(Self { catalog, queue, store, local })
     }
 }
 
@@ -372,11 +402,21 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         record_limit: RECORD_LIMIT,
         tables: settings.tables.unwrap_or(6),
         steps: true,
+        enrichment: roles.transform && roles.gateway,
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),
         sink: settings.sink_url.is_some(),
     };
     Plan::new(&request).map_err(|error| Usage(format!("{error} (setting memory)")).into())
+}
+
+/// Where answers are kept: as the settings say, else in a file below `local`, else in memory.
+fn cache(settings: &Settings, local: Option<&Path>) -> anyhow::Result<CacheLocation> {
+    match (&settings.cache_url, local) {
+        (Some(address), _) => Ok(address.0.parse().map_err(|error| Usage(format!("cache_url: {error}")))?),
+        (None, Some(folder)) => Ok(CacheLocation::File(folder.join(CACHE_FILE))),
+        (None, None) => Ok(CacheLocation::Memory),
+    }
 }
 
 async fn queue(url: &str) -> anyhow::Result<Arc<dyn JobQueue>> {

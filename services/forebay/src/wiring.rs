@@ -5,6 +5,7 @@ use std::time::Duration;
 use forebay_api::Observer;
 use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
+use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig};
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
@@ -52,7 +53,7 @@ impl Wiring {
     pub(crate) fn new(catalog: Arc<Catalog>, plan: Plan, owner: String) -> anyhow::Result<Self> {
         let budget = Budget::new(plan.memory.0);
         let mut standing = Vec::new();
-        for name in ["program", "uploads"] {
+        for name in ["program", "uploads", "answers"] {
             let pool = budget.pool(name, plan.of(name))?;
             standing.push(pool.try_reserve(pool.capacity())?);
         }
@@ -109,10 +110,21 @@ impl Wiring {
         Ok(Some(Loader::new(catalog, sink, self.pool("loads")?, self.plan.load_memory, changed)))
     }
 
-    pub(crate) fn transform(&self, storage: Arc<dyn forebay_api::Storage>) -> anyhow::Result<Arc<Transform>> {
+    /// The enrichment service of this process.
+    pub(crate) async fn enrichment(&self, cache: CacheLocation, folder: PathBuf) -> anyhow::Result<Arc<Enrichment>> {
+        let config = EnrichmentConfig { cache, memory: self.plan.of("answers"), folder };
+        Enrichment::open(config).await.map_err(crate::commands::service_error)
+    }
+
+    pub(crate) fn transform(
+        &self,
+        storage: Arc<dyn forebay_api::Storage>,
+        enrichment: Arc<dyn forebay_api::Enrichment>,
+    ) -> anyhow::Result<Arc<Transform>> {
         Ok(Arc::new(Transform::new(
             Arc::clone(&self.catalog),
             storage,
+            enrichment,
             self.budget.clone(),
             self.pool("chunks")?,
             self.pool("large_records")?,

@@ -5,7 +5,7 @@ use forebay_api::{Caller, ErrorKind, RecipeSource, ServiceError, SubmitRequest};
 use forebay_catalog::{Catalog, NewJob, OpenedJob};
 use forebay_lake::{DeltaLog, rejects_place, rejects_schema, table_place};
 use forebay_objects::{Input, Place};
-use forebay_recipe::{FormatName, Prepared, RecipeError, shipped};
+use forebay_recipe::{FormatName, Prepared, Recipe, RecipeError, Step, shipped};
 use forebay_sink::SinkTarget;
 use forebay_steps::Steps;
 use forebay_types::InputIdentity;
@@ -67,7 +67,7 @@ pub(crate) async fn open(
     let sink = sink(config, prepared.tuning.sink.as_deref())?;
     let output = Place::open(&request.output)?;
     output.probe(config.writers).await?;
-    let digest = digest(&text, &settings);
+    let digest = digest(&text, &prepared.recipe, &settings);
     let key = request.key.clone().unwrap_or_else(|| derived_key(&prepared.recipe.name, &digest, &inputs));
     check_quota(catalog, caller, &key).await?;
     let opened = catalog
@@ -126,9 +126,18 @@ async fn check_quota(catalog: &Catalog, caller: &Caller, key: &str) -> Result<()
     Err(ServiceError { retry_after: Some(QUOTA_RETRY), ..error }.into())
 }
 
-fn digest(text: &str, settings: &BTreeMap<String, String>) -> String {
+/// True if a setting changes which rows come out.
+fn is_meaningful(recipe: &Recipe, key: &str) -> bool {
+    let of_enricher = |step: &Step| match (step, key.split_once('.')) {
+        (Step::Enrich(step), Some((name, setting))) => step.name() == name && step.enricher.is_meaningful(setting),
+        (Step::Enrich(_), None) | (Step::Sql(_) | Step::Redact(_), _) => false,
+    };
+    MEANINGFUL.contains(&key) || recipe.steps.iter().any(of_enricher)
+}
+
+fn digest(text: &str, recipe: &Recipe, settings: &BTreeMap<String, String>) -> String {
     let mut whole = text.to_owned();
-    for (key, value) in settings.iter().filter(|(key, _)| MEANINGFUL.contains(&key.as_str())) {
+    for (key, value) in settings.iter().filter(|(key, _)| is_meaningful(recipe, key)) {
         whole.push_str(&format!("\n{key}={value}"));
     }
     format!("{:032x}", forebay_objects::checksum(whole.as_bytes()))

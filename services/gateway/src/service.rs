@@ -206,6 +206,7 @@ fn progress(row: JobProgressRow, framing: Option<&Waits>) -> JobProgress {
         chunks: row.chunks,
         retries: row.retries,
         stages: row.stages,
+        counts: row.counts,
         constraint,
     }
 }

@@ -289,6 +289,7 @@ impl Storage {
             rejects: outcome.rejects,
             rows: rows.clone(),
             stages: outcome.stages,
+            counts: outcome.counts,
         };
         let marked = self.catalog.mark_written(header.chunk, header.attempt, group.id, &written).await;
         let added = match marked {

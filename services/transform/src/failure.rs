@@ -1,6 +1,7 @@
 use forebay_api::{ErrorKind, ServiceError};
 use forebay_catalog::CatalogError;
 use forebay_objects::StoreError;
+use forebay_steps::StepError;
 
 /// Why an attempt did not come through.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,15 @@ impl From<ServiceError> for Failure {
             | ErrorKind::NotFound
             | ErrorKind::AlreadyExists
             | ErrorKind::FailedPrecondition => Self::Fatal(error.message),
+        }
+    }
+}
+
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Service(error) => error.into(),
+            StepError::Sql(_) | StepError::Enrich { .. } => Self::Fatal(error.to_string()),
         }
     }
 }

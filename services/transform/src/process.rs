@@ -9,7 +9,7 @@ use forebay_catalog::Claim;
 use forebay_decode::{ColumnarMismatch, Decoded, Decoder, Dialect, Position};
 use forebay_objects::{FRAME_BYTES, Input};
 use forebay_recipe::OnError;
-use forebay_steps::ChunkTable;
+use forebay_steps::{ChunkTable, StepContext};
 use forebay_types::{ChunkSource, REJECTS_TABLE, Reject};
 use futures::StreamExt;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
@@ -35,8 +35,8 @@ pub(crate) struct Attempt {
     pub(crate) cpu: Arc<Semaphore>,
     /// Budget of one record that is larger than a frame.
     pub(crate) large: Pool,
-    /// Bytes for the operators of SQL steps.
-    pub(crate) sql_memory: usize,
+    /// What the recipe's steps run with.
+    pub(crate) steps: StepContext,
     pub(crate) items: mpsc::Sender<Result<AttemptItem, ServiceError>>,
     pub(crate) outcome: AttemptOutcome,
     /// Rows that steps want to see together.
@@ -236,16 +236,13 @@ impl Attempt {
             .zip(std::mem::take(&mut self.collected))
             .map(|(plan, batches)| ChunkTable { name: plan.name.clone(), schema: plan.schema(), batches })
             .collect();
-        let permit = self.permit().await?;
         let run = Instant::now();
-        let (job, memory) = (Arc::clone(&self.job), self.sql_memory);
-        let results = tokio::spawn(async move { job.steps.run(tables, memory).await })
-            .await
-            .map_err(resume_panic)?
-            .map_err(|error| Failure::Fatal(error.to_string()))?;
-        drop(permit);
+        let (job, context) = (Arc::clone(&self.job), self.steps.clone());
+        let result =
+            tokio::spawn(async move { job.steps.run(tables, &context).await }).await.map_err(resume_panic)??;
         self.spent("steps", run);
-        for table in results {
+        self.outcome.counts = result.counts;
+        for table in result.tables {
             for batch in table.batches {
                 self.send_rows(&table.name, batch).await?;
             }

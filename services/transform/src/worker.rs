@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_api::{AttemptHeader, AttemptOutcome, AttemptResult, Event, Observer, Storage};
+use forebay_api::{AttemptHeader, AttemptOutcome, AttemptResult, Enrichment, Event, Observer, Storage};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, Claim, ClaimOutcome, DeathVerdict};
 use forebay_queue::{WorkHandler, WorkItem};
 use forebay_seal::Keys;
+use forebay_steps::StepContext;
 use forebay_telemetry::trace;
 use forebay_types::{ChunkId, JobId, JobState};
 use futures::{FutureExt, StreamExt};
@@ -66,6 +67,7 @@ pub struct TransformConfig {
 pub struct Transform {
     catalog: Arc<Catalog>,
     storage: Arc<dyn Storage>,
+    enrichment: Arc<dyn Enrichment>,
     budget: Budget,
     chunks: Pool,
     /// Budget of one record that is larger than a frame: its attempt has all of it.
@@ -93,6 +95,7 @@ impl Transform {
     pub fn new(
         catalog: Arc<Catalog>,
         storage: Arc<dyn Storage>,
+        enrichment: Arc<dyn Enrichment>,
         budget: Budget,
         chunks: Pool,
         large: Pool,
@@ -103,7 +106,7 @@ impl Transform {
         let cpu = Arc::new(Semaphore::new(config.workers));
         let (jobs, at_work) = (Mutex::new(HashMap::new()), AtomicUsize::new(0));
         let broken = std::sync::OnceLock::new();
-        Self { catalog, storage, budget, chunks, large, broken, cpu, config, jobs, at_work, changed, stop }
+        Self { catalog, storage, enrichment, budget, chunks, large, broken, cpu, config, jobs, at_work, changed, stop }
     }
 
     /// An error that could not be told the catalog, because it is the catalog that fails.
@@ -212,7 +215,11 @@ impl Transform {
             claim: claim.clone(),
             cpu: Arc::clone(&self.cpu),
             large: self.large.clone(),
-            sql_memory: self.config.sql_memory,
+            steps: StepContext {
+                memory: self.config.sql_memory,
+                enrichment: Arc::clone(&self.enrichment),
+                cpu: Arc::clone(&self.cpu),
+            },
             items: sender,
             outcome: AttemptOutcome { stages: BTreeMap::new(), ..AttemptOutcome::default() },
             collected: Vec::new(),

@@ -24,6 +24,7 @@ async fn a_chunk_goes_from_input_to_table(db: Db) {
     assert_eq!(progress.rows, [("patients".to_owned(), 8), ("visits".to_owned(), 20)].into());
     assert_eq!(progress.rejects, [("syntax".to_owned(), 2)].into());
     assert_eq!(progress.stages, [("decode".to_owned(), 10)].into());
+    assert_eq!(progress.counts, [("enrichment.keys".to_owned(), 6)].into());
     assert_eq!((progress.chunks["committed"], progress.retries, progress.framed), (2, 0, true));
     assert!(!catalog.job_complete(job).await.unwrap());
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::rules::Rules;
 use crate::spec::{FieldSpec, FieldType, Recipe, Scope, Step, UnknownFields};
-use crate::{Ordered, Profile, RecipeError, RedactStep, Treatment};
+use crate::{EnrichStep, Ordered, Profile, RecipeError, RedactStep, Treatment};
 
 impl Recipe {
     /// Checks the whole recipe and compiles it.
@@ -59,6 +59,15 @@ impl Builder<'_> {
         Err(self.invalid(key, format!("'{name}' is no name: use a lower-case letter, then letters, digits, _ or -")))
     }
 
+    fn enrich_step(&self, key: &str, step: &EnrichStep) -> Result<(), RecipeError> {
+        let key = |name: &str| format!("{key}.{name}");
+        self.check_name(&key("name"), step.name())?;
+        step.added().map_err(|message| self.invalid(&key("columns"), message))?;
+        step.key_columns().map_err(|message| self.invalid(&key("key"), message))?;
+        let checked = step.check_settings().and_then(|()| step.check_complete());
+        checked.map_err(|message| self.invalid(&key("settings"), message))
+    }
+
     fn check_source(&self) -> Result<(), RecipeError> {
         let source = &self.recipe.source;
         for (key, c) in [("source.csv.delimiter", source.csv.delimiter), ("source.csv.quote", source.csv.quote)] {
@@ -82,12 +91,11 @@ impl Builder<'_> {
         let mut others = false;
         for (index, step) in self.recipe.steps.iter().enumerate() {
             match step {
-                Step::Sql(step) => {
-                    self.check_name(&format!("steps[{index}].sql.table"), &step.table)?;
-                    others = true;
-                }
                 Step::Redact(step) => self.redact_step(&format!("steps[{index}].redact"), step, others)?,
+                Step::Sql(step) => self.check_name(&format!("steps[{index}].sql.table"), &step.table)?,
+                Step::Enrich(step) => self.enrich_step(&format!("steps[{index}].enrich"), step)?,
             }
+            others |= !matches!(step, Step::Redact(_));
         }
         Ok(())
     }

@@ -243,6 +243,7 @@ impl ToWire for JobProgress {
             chunks: self.chunks,
             retries: self.retries,
             stages: self.stages,
+            counts: self.counts,
             constraint: self.constraint.map(|constraint| constraint.to_wire().into()),
         }
     }
@@ -265,6 +266,7 @@ impl FromWire for JobProgress {
             chunks: progress.chunks,
             retries: progress.retries,
             stages: progress.stages,
+            counts: progress.counts,
             constraint: progress.constraint.and_then(constraint),
         })
     }

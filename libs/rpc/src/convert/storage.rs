@@ -29,7 +29,8 @@ impl ToWire for AttemptOutcome {
     type Wire = wire::AttemptOutcome;
 
     fn to_wire(self) -> Self::Wire {
-        wire::AttemptOutcome { records_in: self.records_in, rejects: self.rejects, stages: self.stages }
+        let Self { records_in, rejects, stages, counts } = self;
+        wire::AttemptOutcome { records_in, rejects, stages, counts }
     }
 }
 
@@ -37,7 +38,8 @@ impl FromWire for AttemptOutcome {
     type Wire = wire::AttemptOutcome;
 
     fn from_wire(outcome: Self::Wire) -> Result<Self, ProtocolError> {
-        Ok(Self { records_in: outcome.records_in, rejects: outcome.rejects, stages: outcome.stages })
+        let wire::AttemptOutcome { records_in, rejects, stages, counts } = outcome;
+        Ok(Self { records_in, rejects, stages, counts })
     }
 }
 

@@ -119,6 +119,7 @@ fn progress(job: &str) -> JobProgress {
         chunks: BTreeMap::from([("committed".to_owned(), 9)]),
         retries: 10,
         stages: BTreeMap::from([("decode".to_owned(), u64::MAX)]),
+        counts: BTreeMap::from([("enrichment.keys".to_owned(), 7)]),
         constraint: Some(Constraint::ObjectStore),
     }
 }

@@ -161,6 +161,7 @@ async fn the_outcome_comes_as_it_is(via: Via) {
         records_in: 6000,
         rejects: BTreeMap::from([("syntax".to_owned(), 7), ("too_deep".to_owned(), 0)]),
         stages: BTreeMap::from([("decode".to_owned(), 12), ("write".to_owned(), u64::MAX)]),
+        counts: BTreeMap::from([("enrichment.keys".to_owned(), 7)]),
     };
     let receipt = storage.write_attempt(header(0), items([Ok(AttemptItem::Done(outcome.clone()))])).await.unwrap();
     assert_eq!(receipt.rows, BTreeMap::new());

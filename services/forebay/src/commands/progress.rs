@@ -3,9 +3,10 @@ use std::time::{Duration, Instant};
 
 use forebay_api::{Constraint, JobProgress};
 use forebay_budget::{Budget, Pressure};
+use forebay_enrichment::Enrichment;
 use forebay_types::{ByteSize, ChunkState};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::ProgressKind;
 
@@ -18,9 +19,31 @@ pub(crate) struct Here<'a> {
     pub(crate) budget: &'a Budget,
     /// Chunks in work.
     pub(crate) at_work: usize,
+    /// What is looked up.
+    pub(crate) enrichment: &'a Enrichment,
 }
 
 impl Here<'_> {
+    /// What was looked up so far: keys by where their answers came from.
+    fn enrichment(&self) -> Value {
+        let stats = self.enrichment.stats();
+        json!({
+            "keys": stats.keys, "memory": stats.memory, "store": stats.store, "reference": stats.reference,
+            "shared": stats.shared, "upstream": stats.upstream, "stale": stats.stale, "invalid": stats.invalid,
+            "failed": stats.failed, "calls": stats.calls, "waiting": stats.waiting, "rate": self.enrichment.rate(),
+        })
+    }
+
+    /// What waits for an upstream, and how long at this rate.
+    fn waits(&self) -> String {
+        let (stats, rate) = (self.enrichment.stats(), self.enrichment.rate());
+        if stats.waiting == 0 {
+            return String::new();
+        }
+        let time = if rate > 0.0 { format!(", {:.0}s", stats.waiting as f64 / rate) } else { String::new() };
+        format!("  {} calls, {} keys wait at {rate:.1}/s{time}", stats.calls, stats.waiting)
+    }
+
     fn pressure(&self) -> &'static str {
         match self.budget.pressure() {
             Pressure::Normal => "normal",
@@ -97,6 +120,7 @@ impl Progress {
                     line.insert("budget_used".to_owned(), here.budget.used().into());
                     line.insert("pressure".to_owned(), here.pressure().into());
                     line.insert("in_flight".to_owned(), here.at_work.into());
+                    line.insert("enrichment".to_owned(), here.enrichment());
                 }
                 eprintln!("{line}");
                 self.line = Some(Instant::now());
@@ -128,7 +152,7 @@ fn describe(speed: &Speed, rejects: u64, progress: &JobProgress, here: Option<He
                 pressure => format!(" ({pressure})"),
             };
             let (used, limit) = (ByteSize(here.budget.used()), ByteSize(here.budget.limit()));
-            format!("  budget {used} of {limit}{pressure}  {} in work", here.at_work)
+            format!("  budget {used} of {limit}{pressure}  {} in work{}", here.at_work, here.waits())
         }
         None => {
             let waiting = progress.chunks.get(ChunkState::Staged.as_str()).copied().unwrap_or(0);

@@ -202,7 +202,8 @@ async fn drive(
             () = signals.next() => break,
         }
         if let Some(latest) = &latest {
-            progress.update(latest, Some(Here { budget: &embedded.budget, at_work: embedded.at_work() }));
+            let (budget, at_work, enrichment) = (&embedded.budget, embedded.at_work(), embedded.enrichment.as_ref());
+            progress.update(latest, Some(Here { budget, at_work, enrichment }));
         }
     }
     progress.finish();

@@ -2,8 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_budget::memory;
-use forebay_telemetry::{ByPool, ByQueue, Metrics};
+use forebay_enrichment::{Enrichment, Snapshot};
+use forebay_telemetry::{ByPool, ByQueue, ByResult, Metrics};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::wiring::Wiring;
 
@@ -38,6 +40,40 @@ pub(super) fn start(wiring: &Wiring, metrics: &Metrics, tasks: &mut JoinSet<anyh
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(EVERY) => {}
             }
+        }
+    });
+}
+
+/// Counts what an enrichment service has done since the last look.
+pub(super) fn enrichment(
+    service: Arc<Enrichment>,
+    metrics: &Metrics,
+    stop: CancellationToken,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    let metrics = metrics.clone();
+    tasks.spawn(async move {
+        let mut before = Snapshot::default();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            let now = service.stats();
+            for (result, now, before) in [
+                ("memory", now.memory, before.memory),
+                ("store", now.store, before.store),
+                ("reference", now.reference, before.reference),
+                ("shared", now.shared, before.shared),
+                ("upstream", now.upstream, before.upstream),
+                ("stale", now.stale, before.stale),
+                ("invalid", now.invalid, before.invalid),
+                ("none", now.failed, before.failed),
+            ] {
+                metrics.enrichment_keys.get_or_create(&ByResult { result }).inc_by(now - before);
+            }
+            metrics.enrichment_upstream.get_or_create(&ByResult { result: "sent" }).inc_by(now.calls - before.calls);
+            before = now;
         }
     });
 }

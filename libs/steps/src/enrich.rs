@@ -1,0 +1,291 @@
+//! Columns from the enrichment service: the unique keys of a chunk, asked for once, joined back by place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
+use datafusion::arrow::compute::{cast, concat, take};
+use forebay_api::{BoxStream, CALLS_COLUMN, EnrichRequest, KeyBatch, REASON_COLUMN, SOURCE_COLUMN, ServiceError};
+use forebay_recipe::{Added, EnrichStep};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::{ChunkTable, StepContext, StepError};
+
+/// Keys of one batch that is sent.
+const KEYS: usize = 8192;
+
+/// Reason of a row that has no key.
+const NO_KEY: &str = "no_key";
+
+/// Reason of all rows where the enricher has no reference file.
+const NO_FILE: &str = "no_reference_file";
+
+/// Between the parts of a key, while unique ones are looked for.
+const SEPARATOR: char = '\u{1f}';
+
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedEnrich {
+    index: usize,
+    table: String,
+    request: EnrichRequest,
+    /// Each part's name, and its column.
+    key: Vec<(String, usize)>,
+    added: Vec<Added>,
+    reason: Option<String>,
+    schema: SchemaRef,
+    /// The enricher lacks the file that it knows everything from: nobody need be asked.
+    knows_nothing: bool,
+}
+
+/// The unique keys of a chunk, and which of them each row has.
+struct Unique {
+    /// A column a part.
+    parts: Vec<Vec<String>>,
+    /// A batch of places a batch of rows; null where there is no key.
+    places: Vec<UInt32Array>,
+    count: usize,
+}
+
+impl PlannedEnrich {
+    pub(crate) fn plan(index: usize, step: &EnrichStep, tables: &[(String, SchemaRef)]) -> Result<Self, StepError> {
+        let fail = |message: String| StepError::Enrich { step: index, message };
+        let Some((_, schema)) = tables.iter().find(|(name, _)| *name == step.table) else {
+            let names: Vec<_> = tables.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(fail(format!("there is no table '{}': there are {}", step.table, names.join(", "))));
+        };
+        let mut key = Vec::new();
+        for (part, column) in step.key_columns().map_err(fail)? {
+            let place = schema
+                .index_of(&column)
+                .map_err(|_| fail(format!("the key's column '{column}' is none of the table '{}'", step.table)))?;
+            let kind = schema.field(place).data_type();
+            if !matches!(kind, DataType::Utf8 | DataType::Int32 | DataType::Int64 | DataType::Date32) {
+                return Err(fail(format!(
+                    "the key's column '{column}' is {kind}: keys are text, whole numbers or dates"
+                )));
+            }
+            key.push((part, place));
+        }
+        let added = step.added().map_err(fail)?;
+        let mut fields: Vec<Field> = schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        let reason = step.reason.iter().map(|name| (name, DataType::Utf8));
+        for (name, kind) in added.iter().map(|added| (&added.name, added.kind.data_type())).chain(reason) {
+            if fields.iter().any(|field| field.name().eq_ignore_ascii_case(name)) {
+                return Err(fail(format!(
+                    "the table '{}' has a column '{name}' already: give it another name",
+                    step.table
+                )));
+            }
+            fields.push(Field::new(name, kind, true));
+        }
+        Ok(Self {
+            index,
+            table: step.table.clone(),
+            request: EnrichRequest { enricher: step.enricher.as_str().to_owned(), settings: step.request_settings() },
+            key,
+            added,
+            reason: step.reason.clone(),
+            schema: Arc::new(Schema::new(fields)),
+            knows_nothing: step.enricher.needed_file().is_some_and(|file| !step.settings.contains_key(file)),
+        })
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Adds the columns, and counts what became of the keys.
+    pub(crate) async fn run(
+        &self,
+        tables: &mut [ChunkTable],
+        context: &StepContext,
+        counts: &mut BTreeMap<String, u64>,
+    ) -> Result<(), StepError> {
+        let Some(table) = tables.iter_mut().find(|table| table.name == self.table) else {
+            return Err(self.fail("its table is gone"));
+        };
+        table.schema = Arc::clone(&self.schema);
+        if self.knows_nothing {
+            for batch in &mut table.batches {
+                *batch = self.leave_null(batch).map_err(|error| self.fail(error))?;
+            }
+            return Ok(());
+        }
+        let permit = context.permit().await;
+        let unique = self.unique(&table.batches).map_err(|error| self.fail(error))?;
+        // Others may use the processor while we wait for answers.
+        drop(permit);
+        let answers = self.ask(&unique, context).await?;
+        let permit = context.permit().await;
+        count(&answers, counts);
+        let columns = self.columns(&answers)?;
+        for (batch, places) in table.batches.iter_mut().zip(&unique.places) {
+            *batch = self.join(batch, places, &columns).map_err(|error| self.fail(error))?;
+        }
+        drop(permit);
+        Ok(())
+    }
+
+    /// Adds the columns without a value, and why.
+    fn leave_null(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let rows = batch.num_rows();
+        let mut arrays = batch.columns().to_vec();
+        let added = self.schema.fields()[arrays.len()..].iter().take(self.added.len());
+        arrays.extend(added.map(|field| arrow_array::new_null_array(field.data_type(), rows)));
+        if self.reason.is_some() {
+            arrays.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(NO_FILE, rows))));
+        }
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+    }
+
+    fn fail(&self, error: impl ToString) -> StepError {
+        StepError::Enrich { step: self.index, message: error.to_string() }
+    }
+
+    fn unique(&self, batches: &[RecordBatch]) -> Result<Unique, ArrowError> {
+        let mut known: HashMap<String, u32> = HashMap::new();
+        let mut unique = Unique { parts: vec![Vec::new(); self.key.len()], places: Vec::new(), count: 0 };
+        let mut text = String::new();
+        for batch in batches {
+            let columns = self
+                .key
+                .iter()
+                .map(|(_, column)| cast(batch.column(*column), &DataType::Utf8))
+                .collect::<Result<Vec<_>, _>>()?;
+            let columns: Vec<&StringArray> = columns.iter().map(|column| column.as_string::<i32>()).collect();
+            let mut places = Vec::with_capacity(batch.num_rows());
+            for row in 0..batch.num_rows() {
+                if columns.iter().all(|column| column.is_null(row)) {
+                    places.push(None);
+                    continue;
+                }
+                text.clear();
+                for (index, column) in columns.iter().enumerate() {
+                    if index > 0 {
+                        text.push(SEPARATOR);
+                    }
+                    if column.is_valid(row) {
+                        text.push_str(column.value(row));
+                    }
+                }
+                if let Some(place) = known.get(text.as_str()) {
+                    places.push(Some(*place));
+                    continue;
+                }
+                let place = unique.count as u32;
+                known.insert(text.clone(), place);
+                for (part, column) in unique.parts.iter_mut().zip(&columns) {
+                    part.push(if column.is_valid(row) { column.value(row).to_owned() } else { String::new() });
+                }
+                unique.count += 1;
+                places.push(Some(place));
+            }
+            unique.places.push(UInt32Array::from(places));
+        }
+        Ok(unique)
+    }
+
+    /// The key batches that are sent: one column, or a struct of the parts.
+    fn key_batches(&self, unique: &Unique) -> Result<Vec<KeyBatch>, ArrowError> {
+        let mut batches = Vec::new();
+        let mut from = 0;
+        while from < unique.count {
+            let to = (from + KEYS).min(unique.count);
+            let column = |part: &Vec<String>| Arc::new(StringArray::from_iter_values(&part[from..to])) as ArrayRef;
+            let keys: ArrayRef = match unique.parts.as_slice() {
+                [part] if self.key.len() == 1 => column(part),
+                parts => {
+                    let fields: Fields =
+                        self.key.iter().map(|(name, _)| Field::new(name, DataType::Utf8, true)).collect();
+                    Arc::new(StructArray::try_new(fields, parts.iter().map(column).collect(), None)?)
+                }
+            };
+            batches.push(KeyBatch { keys });
+            from = to;
+        }
+        Ok(batches)
+    }
+
+    async fn ask(&self, unique: &Unique, context: &StepContext) -> Result<Vec<RecordBatch>, StepError> {
+        let batches = self.key_batches(unique).map_err(|error| self.fail(error))?;
+        if batches.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: BoxStream<Result<KeyBatch, ServiceError>> = stream::iter(batches.into_iter().map(Ok)).boxed();
+        let answers = context.enrichment.enrich(self.request.clone(), keys).await.map_err(StepError::Service)?;
+        // Bounded: a row a unique key of one chunk.
+        let answers: Vec<RecordBatch> = answers.try_collect().await.map_err(StepError::Service)?;
+        let rows: usize = answers.iter().map(RecordBatch::num_rows).sum();
+        if rows != unique.count {
+            return Err(self.fail(format!("the enrichment service answered {rows} of {} keys", unique.count)));
+        }
+        Ok(answers)
+    }
+
+    /// The answers' columns that are added, in order, the reason last.
+    fn columns(&self, answers: &[RecordBatch]) -> Result<Vec<ArrayRef>, StepError> {
+        let names = self.added.iter().map(|added| added.from.as_str()).chain(self.reason.iter().map(|_| REASON_COLUMN));
+        let first = self.schema.fields().len() - self.added.len() - usize::from(self.reason.is_some());
+        let fields = self.schema.fields()[first..].iter();
+        names
+            .zip(fields)
+            .map(|(name, field)| {
+                let mut parts = Vec::with_capacity(answers.len());
+                for answer in answers {
+                    let column = answer.column_by_name(name);
+                    parts.push(column.ok_or_else(|| self.fail(format!("the answer has no column '{name}'")))?.as_ref());
+                }
+                if parts.is_empty() {
+                    return Ok(arrow_array::new_empty_array(field.data_type()));
+                }
+                let column = concat(&parts).and_then(|column| cast(&column, field.data_type()));
+                column.map_err(|error| self.fail(error))
+            })
+            .collect()
+    }
+
+    fn join(&self, batch: &RecordBatch, places: &UInt32Array, columns: &[ArrayRef]) -> Result<RecordBatch, ArrowError> {
+        let mut arrays = batch.columns().to_vec();
+        for (index, column) in columns.iter().enumerate() {
+            let mut joined = if column.is_empty() {
+                arrow_array::new_null_array(column.data_type(), batch.num_rows())
+            } else {
+                take(column, places, None)?
+            };
+            if index == self.added.len() && places.null_count() > 0 {
+                let reasons = joined.as_string::<i32>();
+                let said = (0..batch.num_rows()).map(|row| {
+                    if places.is_null(row) { Some(NO_KEY) } else { reasons.is_valid(row).then(|| reasons.value(row)) }
+                });
+                joined = Arc::new(said.collect::<StringArray>());
+            }
+            arrays.push(joined);
+        }
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+    }
+}
+
+/// Adds up where the answers came from.
+fn count(answers: &[RecordBatch], counts: &mut BTreeMap<String, u64>) {
+    let mut add = |name: &str, n: u64| *counts.entry(format!("enrichment.{name}")).or_default() += n;
+    for answer in answers {
+        add("keys", answer.num_rows() as u64);
+        if let Some(sources) = answer.column_by_name(SOURCE_COLUMN).and_then(|column| column.as_string_opt::<i32>()) {
+            for source in sources.iter().flatten() {
+                add(source, 1);
+            }
+        }
+        if let Some(calls) =
+            answer.column_by_name(CALLS_COLUMN).and_then(|column| column.as_primitive_opt::<Int64Type>())
+        {
+            add("calls", calls.iter().flatten().map(i64::unsigned_abs).sum());
+        }
+    }
+}

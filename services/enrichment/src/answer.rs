@@ -1,0 +1,222 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// One value of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    Text(Box<str>),
+    Int(i64),
+    Float(f64),
+    /// In units of the column's scale.
+    Decimal(i128),
+}
+
+impl Cell {
+    pub(crate) fn text(text: Option<impl Into<Box<str>>>) -> Self {
+        text.map_or(Self::Null, |text| Self::Text(text.into()))
+    }
+}
+
+/// What is known of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// Its columns.
+    Found(Vec<Cell>),
+    /// It does not exist: that is an answer too.
+    Missing(Cow<'static, str>),
+    /// There was no answer.
+    Failed(Cow<'static, str>),
+}
+
+/// How an entry begins: what it is, and until when it is fresh.
+const HEAD: usize = 9;
+
+const FOUND: u8 = 1;
+const MISSING: u8 = 2;
+const FAILED: u8 = 3;
+
+const NULL: u8 = 0;
+const TEXT: u8 = 1;
+const INT: u8 = 2;
+const FLOAT: u8 = 3;
+const DECIMAL: u8 = 4;
+
+/// What a cache holds of a key, in a compact form: a byte that says what it is, the milliseconds since 1970 until which
+/// it is fresh, then the values or the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry(Arc<[u8]>);
+
+/// Milliseconds since 1970. A clock that jumps makes entries expire sooner or later, nothing worse.
+pub(crate) fn now_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+impl Entry {
+    pub(crate) fn new(outcome: &Outcome, fresh_for: Duration) -> Self {
+        let kind = match outcome {
+            Outcome::Found(_) => FOUND,
+            Outcome::Missing(_) => MISSING,
+            Outcome::Failed(_) => FAILED,
+        };
+        let mut bytes = vec![kind];
+        let until = now_millis().saturating_add(fresh_for.as_millis() as u64);
+        bytes.extend_from_slice(&until.to_le_bytes());
+        match outcome {
+            Outcome::Found(cells) => cells.iter().for_each(|cell| write_cell(&mut bytes, cell)),
+            Outcome::Missing(reason) | Outcome::Failed(reason) => bytes.extend_from_slice(reason.as_bytes()),
+        }
+        Self(bytes.into())
+    }
+
+    /// Takes what a cache gave; none if it is no entry.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let known = matches!(bytes.first(), Some(&(FOUND | MISSING | FAILED)));
+        (known && bytes.len() >= HEAD).then(|| Self(bytes.into()))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn is_fresh(&self, now_millis: u64) -> bool {
+        let until: [u8; 8] = self.0[1..HEAD].try_into().unwrap_or_default();
+        now_millis < u64::from_le_bytes(until)
+    }
+
+    /// True if the key was answered, if only with "there is none".
+    pub(crate) fn is_answer(&self) -> bool {
+        self.0[0] != FAILED
+    }
+
+    /// Why there are no columns; none if there are.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        if self.0[0] == FOUND {
+            return None;
+        }
+        Some(std::str::from_utf8(&self.0[HEAD..]).unwrap_or("unreadable"))
+    }
+
+    /// The values, one a column; ends early if the entry is damaged.
+    pub(crate) fn cells(&self) -> Cells<'_> {
+        Cells(if self.0[0] == FOUND { &self.0[HEAD..] } else { &[] })
+    }
+}
+
+/// A value in an entry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum CellRef<'a> {
+    Null,
+    Text(&'a str),
+    Int(i64),
+    Float(f64),
+    Decimal(i128),
+}
+
+/// The values of an entry.
+pub(crate) struct Cells<'a>(&'a [u8]);
+
+fn write_cell(bytes: &mut Vec<u8>, cell: &Cell) {
+    match cell {
+        Cell::Null => bytes.push(NULL),
+        Cell::Text(text) => {
+            bytes.push(TEXT);
+            let mut length = text.len();
+            while length >= 0x80 {
+                bytes.push(length as u8 | 0x80);
+                length >>= 7;
+            }
+            bytes.push(length as u8);
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        Cell::Int(value) => {
+            bytes.push(INT);
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        Cell::Float(value) => {
+            bytes.push(FLOAT);
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        Cell::Decimal(value) => {
+            bytes.push(DECIMAL);
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+}
+
+impl<'a> Cells<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        let mut length = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = *self.take(1)?.first()?;
+            length |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(length);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Cells<'a> {
+    type Item = CellRef<'a>;
+
+    fn next(&mut self) -> Option<CellRef<'a>> {
+        match *self.take(1)?.first()? {
+            NULL => Some(CellRef::Null),
+            TEXT => {
+                let length = self.length()?;
+                std::str::from_utf8(self.take(length)?).ok().map(CellRef::Text)
+            }
+            INT => Some(CellRef::Int(i64::from_le_bytes(self.take(8)?.try_into().ok()?))),
+            FLOAT => Some(CellRef::Float(f64::from_le_bytes(self.take(8)?.try_into().ok()?))),
+            DECIMAL => Some(CellRef::Decimal(i128::from_le_bytes(self.take(16)?.try_into().ok()?))),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_give_back_what_they_were_made_of() {
+        let long = "x".repeat(70_000);
+        let cells = vec![Cell::Null, Cell::Text("Zoë".into()), Cell::Text(long.as_str().into()), Cell::Int(-7)];
+        let cells = [cells, vec![Cell::Float(0.5), Cell::Decimal(-12_345), Cell::Text("".into())]].concat();
+        let entry = Entry::new(&Outcome::Found(cells), Duration::from_secs(60));
+        let entry = Entry::from_bytes(entry.as_bytes()).unwrap();
+        let wanted = [CellRef::Null, CellRef::Text("Zoë"), CellRef::Text(&long), CellRef::Int(-7), CellRef::Float(0.5)];
+        let wanted = [wanted.as_slice(), &[CellRef::Decimal(-12_345), CellRef::Text("")]].concat();
+        assert_eq!(entry.cells().collect::<Vec<_>>(), wanted);
+        assert!(entry.is_fresh(now_millis()) && !entry.is_fresh(now_millis() + 61_000) && entry.reason().is_none());
+    }
+
+    #[test]
+    fn reasons_are_kept_and_failures_are_no_answers() {
+        let missing = Entry::new(&Outcome::Missing("not_found".into()), Duration::ZERO);
+        assert_eq!(
+            (missing.reason(), missing.is_answer(), missing.is_fresh(now_millis())),
+            (Some("not_found"), true, false)
+        );
+        let failed = Entry::new(&Outcome::Failed("timeout".into()), Duration::ZERO);
+        assert!(!failed.is_answer() && failed.cells().next().is_none());
+    }
+
+    #[test]
+    fn damaged_entries_end_early() {
+        assert!(Entry::from_bytes(&[]).is_none() && Entry::from_bytes(&[9; 20]).is_none());
+        let whole = Entry::new(&Outcome::Found(vec![Cell::Text("abcdef".into())]), Duration::ZERO);
+        for length in 9..whole.as_bytes().len() {
+            assert_eq!(Entry::from_bytes(&whole.as_bytes()[..length]).unwrap().cells().count(), 0, "{length}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_schema::DataType;
+use forebay_api::{EnrichRequest, ErrorKind, ServiceError};
+use forebay_recipe::EnricherKind;
+use reqwest::Url;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::gate::Gate;
+use crate::references::{self, Table};
+use crate::rows::ColumnSpec;
+use crate::settings::AskSettings;
+use crate::upstreams::{CensusGeocoder, JsonApi, NppesApi, Reference, Upstream, defined_columns};
+
+/// An enricher with its settings, ready to be asked.
+pub(crate) struct Enricher {
+    /// What its keys are called in caches. Changes with whatever changes the answers.
+    pub(crate) namespace: String,
+    /// The parts of its key; none where it is one value.
+    pub(crate) parts: Vec<String>,
+    pub(crate) columns: Vec<ColumnSpec>,
+    pub(crate) sources: Sources,
+}
+
+/// Whom an enricher asks.
+#[derive(Clone)]
+pub(crate) enum Sources {
+    /// Nobody: a file is missing in the settings, and the reason says which.
+    Nobody(&'static str),
+    /// A local source.
+    Reference(Arc<dyn Reference>),
+    /// Somebody over the network, after a local source if there is one.
+    Upstream { before: Option<Arc<dyn Reference>>, asking: Asking },
+}
+
+/// Somebody over the network.
+#[derive(Clone)]
+pub(crate) struct Asking {
+    pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) settings: AskSettings,
+    /// Name of the way to it. Whoever asks the same host shares one.
+    pub(crate) gate: String,
+}
+
+impl Enricher {
+    /// Makes what a request names. Reference files are read here, once.
+    pub(crate) fn new(request: &EnrichRequest, folder: &Path) -> Result<Self, ServiceError> {
+        let Some(kind) = EnricherKind::parse(&request.enricher) else {
+            let known: Vec<_> = EnricherKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            let message = format!("there is no enricher '{}': there are {}", request.enricher, known.join(", "));
+            return Err(ServiceError::new(ErrorKind::NotFound, "ENRICHER_UNKNOWN", message));
+        };
+        let settings = &request.settings;
+        let ask = AskSettings::read(settings)?;
+        let parts: Vec<String> = kind.key_parts().iter().map(|part| (*part).to_owned()).collect();
+        let columns: Vec<ColumnSpec> = if kind.columns().is_empty() {
+            defined_columns(settings)?.into_iter().map(|(column, _)| column).collect()
+        } else {
+            let column = |(name, kind): &(&str, forebay_recipe::ColumnType)| ColumnSpec {
+                name: (*name).to_owned(),
+                data_type: kind.data_type(),
+            };
+            kind.columns().iter().map(column).collect()
+        };
+        let sources = match kind {
+            EnricherKind::Nppes => {
+                upstream(kind, Arc::new(NppesApi::new(&ask)?), references::registry(settings, folder)?, ask)
+            }
+            EnricherKind::Http => upstream(kind, Arc::new(JsonApi::new(&ask, settings, parts.clone())?), None, ask),
+            EnricherKind::Geocode => {
+                upstream(kind, Arc::new(CensusGeocoder::new(&ask, settings.get("benchmark"))?), None, ask)
+            }
+            EnricherKind::Medicare => local(references::medicare(settings)?),
+            EnricherKind::Zip => local(references::zips(settings)?),
+            EnricherKind::Table => local(Table::load(settings)?),
+        };
+        Ok(Self { namespace: namespace(kind, &columns, settings), parts, columns, sources })
+    }
+}
+
+fn local(reference: Option<Arc<dyn Reference>>) -> Sources {
+    reference.map_or(Sources::Nobody("no_reference_file"), Sources::Reference)
+}
+
+fn upstream(
+    kind: EnricherKind,
+    upstream: Arc<dyn Upstream>,
+    before: Option<Arc<dyn Reference>>,
+    settings: AskSettings,
+) -> Sources {
+    // Only the host: what is below it shares the host's patience.
+    let host = settings.url.as_deref().and_then(|url| Url::parse(&url.replace(['{', '}'], "_")).ok());
+    let host = host.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+    let gate = format!("{}@{}", kind.as_str(), host.unwrap_or_else(|| "default".to_owned()));
+    Sources::Upstream { before, asking: Asking { upstream, settings, gate } }
+}
+
+/// The registry is the same wherever it is reached; another API is another source.
+fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<String, String>) -> String {
+    let mut what = String::new();
+    for column in columns {
+        let kind = match &column.data_type {
+            DataType::Utf8 => "text".to_owned(),
+            other => other.to_string(),
+        };
+        what.push_str(&format!("{}:{kind}\n", column.name));
+    }
+    for (key, value) in settings {
+        if kind.is_meaningful(key) || key.starts_with("column.") {
+            what.push_str(&format!("{key}={value}\n"));
+        }
+    }
+    format!("{}-{:08x}", kind.as_str(), xxh3_64(what.as_bytes()) >> 32)
+}
+
+/// The way to each upstream, and the lowest rate that somebody who asks it just now wants kept.
+#[derive(Default)]
+pub(crate) struct Gates(std::sync::Mutex<BTreeMap<String, Shared>>);
+
+struct Shared {
+    gate: Arc<Gate>,
+    rates: Vec<f64>,
+    set_rate: Box<dyn Fn(f64) + Send + Sync>,
+}
+
+/// Keeps a rate while it lives.
+pub(crate) struct Keeping {
+    gates: Arc<Gates>,
+    name: String,
+    rate: f64,
+}
+
+/// A gate, and how its rate is set.
+pub(crate) type NewGate = (Arc<Gate>, Box<dyn Fn(f64) + Send + Sync>);
+
+impl Gates {
+    /// The gate of a name. A new one is made by `make`.
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        name: &str,
+        rate: f64,
+        make: impl FnOnce() -> NewGate,
+    ) -> (Arc<Gate>, Keeping) {
+        let mut gates = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let shared = gates.entry(name.to_owned()).or_insert_with(|| {
+            let (gate, set_rate) = make();
+            Shared { gate, rates: Vec::new(), set_rate }
+        });
+        shared.rates.push(rate);
+        shared.apply();
+        (Arc::clone(&shared.gate), Keeping { gates: Arc::clone(self), name: name.to_owned(), rate })
+    }
+
+    /// Requests a second that may be sent now, over all gates.
+    pub(crate) fn rate(&self) -> f64 {
+        let gates = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        gates.values().filter(|shared| !shared.rates.is_empty()).map(|shared| shared.gate.pace.rate()).sum()
+    }
+}
+
+impl Shared {
+    fn apply(&self) {
+        if let Some(rate) = self.rates.iter().copied().min_by(f64::total_cmp) {
+            (self.set_rate)(rate);
+        }
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        let mut gates = self.gates.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(shared) = gates.get_mut(&self.name) {
+            if let Some(place) = shared.rates.iter().position(|rate| *rate == self.rate) {
+                shared.rates.swap_remove(place);
+            }
+            shared.apply();
+        }
+    }
+}

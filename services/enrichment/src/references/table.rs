@@ -1,0 +1,173 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, StringArray};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use forebay_api::ServiceError;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{files, unusable};
+use crate::answer::{Cell, Outcome};
+use crate::keys::Key;
+use crate::upstreams::{Reference, defined_columns};
+
+/// Largest table that is held. A larger one belongs behind an API.
+const LIMIT: usize = 64 << 20;
+
+/// What a row costs besides its texts.
+const ROW: usize = 96;
+
+/// A user's own reference table, held whole: a bounded number of bytes.
+pub(crate) struct Table {
+    path: PathBuf,
+    /// Where the key's parts are, then the columns, by the file's names.
+    names: Vec<String>,
+    keys: usize,
+    types: Vec<DataType>,
+    rows: HashMap<Key, Vec<Cell>>,
+    bytes: usize,
+}
+
+impl Table {
+    /// Reads the file; none if there is none. The key's columns are those of the setting `key`, or the parts' names.
+    pub(crate) fn load(settings: &BTreeMap<String, String>) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
+        let Some(path) = files(settings, "file").into_iter().next() else { return Ok(None) };
+        let keys = settings.get("key").map(String::as_str).unwrap_or("key");
+        let mut names: Vec<String> = keys.split(',').map(|name| name.trim().to_owned()).collect();
+        let key_count = names.len();
+        let mut types = Vec::new();
+        for (column, path) in defined_columns(settings)? {
+            names.push(path);
+            types.push(column.data_type);
+        }
+        let mut table = Self { path, names, keys: key_count, types, rows: HashMap::new(), bytes: 0 };
+        let file = File::open(&table.path).map_err(|error| table.fail(error))?;
+        if is_parquet(&table.path).map_err(|error| table.fail(error))? {
+            table.read_parquet(file)?;
+        } else {
+            table.read_csv(file)?;
+        }
+        Ok(Some(Arc::new(table)))
+    }
+
+    fn fail(&self, error: impl std::fmt::Display) -> ServiceError {
+        unusable(format!("the reference table {}: {error}", self.path.display()))
+    }
+
+    fn place(&self, name: &str, mut columns: impl Iterator<Item = String>) -> Result<usize, ServiceError> {
+        columns.position(|column| column == name).ok_or_else(|| self.fail(format!("it has no column '{name}'")))
+    }
+
+    /// Takes a row. Of two with the same key the first one stays.
+    fn add(&mut self, texts: &[Option<&str>]) -> Result<(), ServiceError> {
+        let parts: Vec<&str> = texts[..self.keys].iter().map(|text| text.unwrap_or_default()).collect();
+        let cells: Vec<Cell> =
+            texts[self.keys..].iter().zip(&self.types).map(|(text, data_type)| cell(*text, data_type)).collect();
+        self.bytes += ROW + texts.iter().flatten().map(|text| text.len() + 24).sum::<usize>();
+        if self.bytes > LIMIT {
+            return Err(self.fail(format!("it takes more than {} MiB of memory", LIMIT >> 20)));
+        }
+        self.rows.entry(Key::of(&parts)).or_insert(cells);
+        Ok(())
+    }
+
+    fn read_csv(&mut self, file: File) -> Result<(), ServiceError> {
+        let mut reader = csv::ReaderBuilder::new().from_reader(file);
+        let headers = reader.headers().map_err(|error| self.fail(error))?.clone();
+        let header = || headers.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned());
+        let places = self.names.iter().map(|name| self.place(name, header())).collect::<Result<Vec<_>, _>>()?;
+        let mut record = csv::StringRecord::new();
+        while reader.read_record(&mut record).map_err(|error| self.fail(error))? {
+            let texts: Vec<Option<&str>> =
+                places.iter().map(|place| record.get(*place).map(str::trim).filter(|text| !text.is_empty())).collect();
+            self.add(&texts)?;
+        }
+        Ok(())
+    }
+
+    fn read_parquet(&mut self, file: File) -> Result<(), ServiceError> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| self.fail(error))?;
+        for name in &self.names {
+            self.place(name, builder.schema().fields().iter().map(|field| field.name().clone()))?;
+        }
+        let mask = ProjectionMask::columns(builder.parquet_schema(), self.names.iter().map(String::as_str));
+        let reader = builder.with_projection(mask).build().map_err(|error| self.fail(error))?;
+        for batch in reader {
+            let batch = batch.map_err(|error| self.fail(error))?;
+            let column = |name: &String| {
+                let column =
+                    batch.column_by_name(name).ok_or_else(|| self.fail(format!("it has no column '{name}'")))?;
+                cast(column, &DataType::Utf8).map_err(|error| self.fail(error))
+            };
+            let columns = self.names.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+            let columns: Vec<&StringArray> = columns.iter().map(|column| column.as_string::<i32>()).collect();
+            for row in 0..batch.num_rows() {
+                let texts: Vec<Option<&str>> =
+                    columns.iter().map(|column| column.is_valid(row).then(|| column.value(row))).collect();
+                self.add(&texts)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_parquet(path: &Path) -> std::io::Result<bool> {
+    let mut start = Vec::with_capacity(4);
+    std::io::Read::read_to_end(&mut std::io::Read::take(File::open(path)?, 4), &mut start)?;
+    Ok(start == b"PAR1")
+}
+
+/// A text that does not fit the column's type is null.
+fn cell(text: Option<&str>, data_type: &DataType) -> Cell {
+    match (data_type, text) {
+        (_, None) => Cell::Null,
+        (DataType::Int64, Some(text)) => text.parse().map_or(Cell::Null, Cell::Int),
+        (DataType::Float64, Some(text)) => text.parse().map_or(Cell::Null, Cell::Float),
+        (_, Some(text)) => Cell::Text(text.into()),
+    }
+}
+
+impl Reference for Table {
+    fn look_up(&self, key: &Key) -> Outcome {
+        match self.rows.get(key) {
+            Some(cells) => Outcome::Found(cells.clone()),
+            None => Outcome::Missing("not_found".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, more: &[(&str, &str)]) -> Result<Arc<dyn Reference>, ServiceError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        std::fs::write(&path, text).unwrap();
+        let base = [("file", path.to_str().unwrap()), ("column.price", "float:Price"), ("column.name", "string:Name")];
+        let settings = base.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Ok(Table::load(&settings)?.unwrap())
+    }
+
+    #[test]
+    fn rows_are_found_by_their_key() {
+        let text = "Code,Zone,Name,Price\nA,1,\"Ann, Inc\",2.5\nA,2,Bob,x\n";
+        let table = load(text, &[("key", "Code,Zone")]).unwrap();
+        let found = |parts: &[&str]| table.look_up(&Key::of(parts));
+        // Columns are in the order of their names.
+        assert_eq!(found(&["A", "1"]), Outcome::Found(vec![Cell::Text("Ann, Inc".into()), Cell::Float(2.5)]));
+        assert_eq!(found(&["A", "2"]), Outcome::Found(vec![Cell::Text("Bob".into()), Cell::Null]));
+        assert_eq!(found(&["B", "1"]), Outcome::Missing("not_found".into()));
+    }
+
+    #[test]
+    fn a_missing_column_is_named() {
+        let error = load("Code,Name\nA,B\n", &[("key", "Code")]).err().unwrap();
+        assert!(error.message.contains("'Price'"), "{error}");
+    }
+}

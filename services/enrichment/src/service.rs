@@ -1,0 +1,237 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use forebay_api::{BoxStream, EnrichRequest, ErrorKind, KeyBatch, ServiceError};
+use futures::StreamExt;
+use tokio::sync::{Mutex, watch};
+
+use crate::enricher::{Enricher, Gates, NewGate, Sources};
+use crate::flights::Flights;
+use crate::gate::Gate;
+use crate::lookup::{Away, Levels, Lookup};
+use crate::memory::MemoryCache;
+use crate::pace::{Pace, REST, Share};
+use crate::shared::{Link, RedisStore, keep_share};
+use crate::sqlite::SqliteStore;
+use crate::stats::{Snapshot, Stats};
+use crate::store::{Store, StoreError, StoreStats};
+
+/// Name of the cache's file in a state folder.
+pub const CACHE_FILE: &str = "enrichment.db";
+
+/// Enrichers that are kept ready, with their reference files.
+const READY: usize = 16;
+
+/// Where answers are kept besides the memory of the process.
+#[derive(Clone, PartialEq, Eq)]
+pub enum CacheLocation {
+    /// Nowhere.
+    Memory,
+    /// In a file that survives the process.
+    File(PathBuf),
+    /// In a Redis server, which replicas share; with it they share who asks for what, and the pace. It may hold a
+    /// password, and does not show itself.
+    Redis(String),
+}
+
+impl fmt::Debug for CacheLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::File(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Redis(_) => f.write_str("redis:..."),
+        }
+    }
+}
+
+/// An address of a cache that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no address of an enrichment cache: write memory:, sqlite:PATH or redis://HOST")]
+pub struct CacheLocationError;
+
+impl FromStr for CacheLocation {
+    type Err = CacheLocationError;
+
+    fn from_str(text: &str) -> Result<Self, CacheLocationError> {
+        match text.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
+            Some(("redis" | "rediss", _)) => Ok(Self::Redis(text.to_owned())),
+            _ => Err(CacheLocationError),
+        }
+    }
+}
+
+/// What an enrichment service is made of.
+#[derive(Clone, Debug)]
+pub struct EnrichmentConfig {
+    /// Where answers are kept.
+    pub cache: CacheLocation,
+    /// Most bytes of the cache in memory.
+    pub memory: u64,
+    /// Folder for what is made of reference files: the registry's becomes a store of its own.
+    pub folder: PathBuf,
+}
+
+/// The enrichment service, in this process.
+pub struct Enrichment {
+    levels: Arc<Levels>,
+    gates: Arc<Gates>,
+    /// Through which the pace is shared.
+    link: Option<Arc<Link>>,
+    ready: Mutex<HashMap<String, Arc<Enricher>>>,
+    folder: PathBuf,
+}
+
+impl fmt::Debug for Enrichment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enrichment").finish_non_exhaustive()
+    }
+}
+
+fn unusable(error: &StoreError) -> ServiceError {
+    ServiceError::new(ErrorKind::FailedPrecondition, "CACHE_UNUSABLE", error.to_string())
+}
+
+impl Enrichment {
+    /// Opens the cache. Nobody is asked anything yet.
+    ///
+    /// # Errors
+    /// The cache's file can't be used.
+    pub async fn open(config: EnrichmentConfig) -> Result<Arc<Self>, ServiceError> {
+        let mut link = None;
+        let store: Option<Arc<dyn Store>> = match &config.cache {
+            CacheLocation::Memory => None,
+            CacheLocation::File(path) => {
+                Some(Arc::new(SqliteStore::open(path).await.map_err(|error| unusable(&error))?))
+            }
+            CacheLocation::Redis(url) => {
+                let opened = Link::new(url).ok_or_else(|| unusable(&StoreError(CacheLocationError.to_string())))?;
+                let opened = Arc::new(opened);
+                link = Some(Arc::clone(&opened));
+                Some(RedisStore::new(opened))
+            }
+        };
+        let levels = Levels {
+            memory: MemoryCache::new(config.memory),
+            store,
+            flights: Flights::default(),
+            stats: Stats::default(),
+            away: Away::default(),
+        };
+        let (gates, ready) = (Arc::new(Gates::default()), Mutex::new(HashMap::new()));
+        Ok(Arc::new(Self { levels: Arc::new(levels), gates, link, ready, folder: config.folder }))
+    }
+
+    /// What it has done since it was opened.
+    pub fn stats(&self) -> Snapshot {
+        self.levels.stats.snapshot()
+    }
+
+    /// Requests a second that may be sent now.
+    pub fn rate(&self) -> f64 {
+        self.gates.rate()
+    }
+
+    /// What the cache behind the process' own holds; without one, what the process' own does.
+    ///
+    /// # Errors
+    /// The cache can't be read.
+    pub async fn cache_stats(&self) -> Result<StoreStats, ServiceError> {
+        match &self.levels.store {
+            Some(store) => store.stats().await.map_err(|error| unusable(&error)),
+            None => {
+                let (entries, bytes) = self.levels.memory.size();
+                Ok(StoreStats { entries, expired: 0, bytes })
+            }
+        }
+    }
+
+    /// Forgets all answers, or those that are no use any more. Gives how many went.
+    ///
+    /// # Errors
+    /// The cache can't be written.
+    pub async fn purge(&self, expired_only: bool) -> Result<u64, ServiceError> {
+        if !expired_only {
+            self.levels.memory.clear();
+        }
+        match &self.levels.store {
+            Some(store) => store.purge(expired_only).await.map_err(|error| unusable(&error)),
+            None => Ok(0),
+        }
+    }
+
+    /// The enricher of a request. Making one may read large files, off the asynchronous threads.
+    async fn enricher(&self, request: &EnrichRequest) -> Result<Arc<Enricher>, ServiceError> {
+        let name = format!("{request:?}");
+        let mut ready = self.ready.lock().await;
+        if let Some(enricher) = ready.get(&name) {
+            return Ok(Arc::clone(enricher));
+        }
+        let (request, folder) = (request.clone(), self.folder.clone());
+        let made = tokio::task::spawn_blocking(move || Enricher::new(&request, &folder)).await;
+        let made = made.map_err(|error| ServiceError::internal(format!("an enricher could not be made: {error}")))?;
+        let enricher = Arc::new(made?);
+        if ready.len() >= READY {
+            ready.clear();
+        }
+        ready.insert(name, Arc::clone(&enricher));
+        Ok(enricher)
+    }
+}
+
+/// The way to an upstream that other replicas ask too.
+fn gate_shared(link: Arc<Link>, name: &str, rate: f64, concurrency: usize) -> NewGate {
+    let pace = Pace::new(Share::NONE, Duration::ZERO);
+    let (sender, receiver) = watch::channel(rate);
+    tokio::spawn(keep_share(link, name.to_owned(), Arc::downgrade(&pace), receiver));
+    // Who keeps the share ends with the gate; a rate that nobody hears any more is none of our concern.
+    (
+        Gate::new(pace, concurrency),
+        Box::new(move |rate| {
+            sender.send_replace(rate);
+        }),
+    )
+}
+
+/// The way to an upstream for a process that is alone.
+fn gate_alone(rate: f64, concurrency: usize) -> NewGate {
+    // The process before this one may have been killed a moment ago.
+    let pace = Pace::new(Share::whole(rate), REST);
+    let gate = Gate::new(Arc::clone(&pace), concurrency);
+    (gate, Box::new(move |rate| pace.set_share(Share::whole(rate))))
+}
+
+#[async_trait]
+impl forebay_api::Enrichment for Enrichment {
+    async fn enrich(
+        &self,
+        request: EnrichRequest,
+        keys: BoxStream<Result<KeyBatch, ServiceError>>,
+    ) -> Result<BoxStream<Result<RecordBatch, ServiceError>>, ServiceError> {
+        let enricher = self.enricher(&request).await?;
+        let (gate, keeping) = match &enricher.sources {
+            Sources::Upstream { asking, .. } => {
+                let (rate, concurrency) = (asking.settings.rate, asking.settings.concurrency);
+                let (gate, keeping) = self.gates.keep(&asking.gate, rate, || match &self.link {
+                    Some(link) => gate_shared(Arc::clone(link), &asking.gate, rate, concurrency),
+                    None => gate_alone(rate, concurrency),
+                });
+                (Some(gate), Some(keeping))
+            }
+            Sources::Nobody(_) | Sources::Reference(_) => (None, None),
+        };
+        let lookup = Arc::new((Lookup { levels: Arc::clone(&self.levels), enricher, gate }, keeping));
+        let rows = keys.then(move |keys| {
+            let lookup = Arc::clone(&lookup);
+            async move { lookup.0.answer(&keys?).await }
+        });
+        Ok(rows.boxed())
+    }
+}
