@@ -36,8 +36,8 @@ const LEASE: Duration = Duration::from_secs(2);
 /// How long everything may take when the faults are over.
 const PATIENCE: Duration = Duration::from_secs(200);
 
-/// How long what is left of the dead may stay.
-const SETTLE: Duration = Duration::from_secs(6);
+/// How long what is left of the dead may stay: a lease, and some looks at who has lost one.
+const SETTLE: Duration = Duration::from_secs(4);
 
 /// Runs of processes in one seed, beyond which nothing moves any more.
 const RUNS: u64 = 2_000_000;
@@ -192,7 +192,6 @@ impl Cluster {
             self.outcome.problems.push(problem);
             return;
         }
-        self.drive(random, self.sim.time() + SETTLE, |_| false);
         // Janitors leave alone what is young.
         self.sim.advance(self.sim.time() + Duration::from_secs(2 * 3600));
         self.drive(random, self.sim.time() + SETTLE, |_| false);
