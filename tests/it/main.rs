@@ -12,6 +12,8 @@ mod main_job;
 mod poison;
 mod rejects;
 mod s3;
+mod sealed;
+mod sink;
 mod sql;
 mod suite;
 mod support;

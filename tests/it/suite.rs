@@ -1,5 +1,6 @@
 //! All services as processes of their own, over a real PostgreSQL, Redis and S3 server that the test starts.
 
+mod beside;
 mod chaos;
 mod submit;
 mod traces;

@@ -12,6 +12,7 @@ use forebay_gateway::{Dispatch, Dispatcher};
 use forebay_lake::STAGING_FOLDER;
 use forebay_queue::{JobQueue, WorkHandler};
 use forebay_runtime::simulation;
+use forebay_seal::Keys;
 use forebay_storage::{Janitor, Storage, StorageConfig};
 use forebay_transform::{Transform, TransformConfig};
 use object_store::ObjectStore;
@@ -374,11 +375,6 @@ impl Cluster {
         process.runtime.spawn(async move { dispatcher.run(CancellationToken::new()).await });
     }
 
-    fn keep_leases(&self, process: &Process, catalog: &Arc<Catalog>, stop: &CancellationToken) {
-        let (catalog, owner, stop) = (Arc::clone(catalog), process.name.clone(), stop.clone());
-        process.runtime.spawn(keep_leases(catalog, owner, LEASE, Observer::default(), stop));
-    }
-
     fn start_worker(&self, process: &Process, catalog: Arc<Catalog>, budget: &Budget, died: Option<String>) {
         let (stop, queue, in_flight) = (CancellationToken::new(), self.queue.clone(), self.sizes.in_flight);
         let transform = Arc::new(Transform::new(
@@ -394,12 +390,14 @@ impl Cluster {
                 chunk_memory: MIB,
                 sql_memory: MIB as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
+                keys: Keys::none(),
                 observer: Observer::default(),
             },
             Arc::new(Notify::new()),
             stop.clone(),
         ));
-        self.keep_leases(process, &catalog, &stop);
+        let (owner, told) = (process.name.clone(), stop.clone());
+        process.runtime.spawn(keep_leases(Arc::clone(&catalog), owner, LEASE, Observer::default(), told));
         let sim = self.sim.clone();
         process.runtime.spawn(async move {
             // As a supervisor's next worker does. If it fails, leases run out instead.
@@ -440,7 +438,8 @@ impl Cluster {
         process.runtime.spawn(async move { writer.run(told).await });
         let (writer, told) = (Arc::clone(&storage), stop.clone());
         process.runtime.spawn(async move { writer.take_over(told).await });
-        self.keep_leases(process, &catalog, &stop);
+        let (owner, told) = (process.name.clone(), stop.clone());
+        process.runtime.spawn(keep_leases(Arc::clone(&catalog), owner, LEASE, Observer::default(), told));
         process.runtime.spawn(async move { Janitor::new(catalog).run(stop).await });
         let target = Target { process: index, handle: process.runtime.handle().clone(), storage };
         self.addresses.lock().unwrap()[address] = Some(target);

@@ -113,6 +113,7 @@ impl Plan {
             inputs: vec![Input::sent("orders", None, None)],
             max_rejects: None,
             traceparent: None,
+            sink: None,
         }
     }
 }
@@ -174,7 +175,7 @@ async fn submit(
                 bytes: end - start,
             };
             let records = chunk.first_record + chunk.records;
-            let info = InputInfo { content: Content::Ndjson, compression: None };
+            let info = InputInfo { content: Content::Ndjson, compression: None, sealed: false };
             let cursor = Cursor {
                 input: 0,
                 offset: end,

@@ -71,6 +71,7 @@ impl Catalog {
             commits: Set(0),
             staged_bytes: Set(0),
             traceparent: Set(new.traceparent),
+            sink: Set(new.sink),
         };
         let row = row.insert(&**tx).await?;
         let inputs: Vec<_> =
@@ -185,6 +186,7 @@ impl TryFrom<job::Model> for Job {
             settings: row.settings,
             max_rejects: row.max_rejects.map(unsigned),
             traceparent: row.traceparent,
+            sink: row.sink,
             state: job_state(&row.state)?,
             error: row.error,
             framed: row.framed,

@@ -28,6 +28,8 @@ pub struct NewJob {
     pub max_rejects: Option<u64>,
     /// The trace that it was submitted in: W3C's `traceparent`.
     pub traceparent: Option<String>,
+    /// Where its committed groups are loaded besides, without secrets.
+    pub sink: Option<String>,
 }
 
 /// A job. Times are in microseconds since the epoch.
@@ -55,6 +57,8 @@ pub struct Job {
     pub max_rejects: Option<u64>,
     /// The trace that it was submitted in: W3C's `traceparent`.
     pub traceparent: Option<String>,
+    /// Where its committed groups are loaded besides, without secrets.
+    pub sink: Option<String>,
     /// What it is doing.
     pub state: JobState,
     /// Why it failed.

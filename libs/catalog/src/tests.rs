@@ -92,6 +92,7 @@ fn new_job(key: &str) -> NewJob {
         inputs: vec![InputIdentity { uri: "file:///in".to_owned(), size: Some(1_000), version: Some("1".to_owned()) }],
         max_rejects: None,
         traceparent: None,
+        sink: None,
     }
 }
 

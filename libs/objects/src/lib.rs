@@ -24,5 +24,5 @@ pub use place::Place;
 pub use probe::{Abilities, PROBE_PREFIX, Writers};
 pub use retry::backoff;
 pub use sniff::{Compression, Content, InputInfo};
-pub use staging::{Staging, checksum};
+pub use staging::{SEALED, Staging, checksum};
 pub use unfinished::{Stored, Unfinished};

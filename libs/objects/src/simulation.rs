@@ -68,7 +68,7 @@ pub(crate) fn decompress_at_once(
         while let Some(frame) = out.recv().await {
             decompressed.push(frame);
         }
-        Ok(futures::stream::iter(decompressed))
+        Ok::<_, StoreError>(futures::stream::iter(decompressed))
     };
     futures::stream::once(plain).try_flatten().boxed()
 }

@@ -30,14 +30,15 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Plans a recipe's steps over the tables of its layout.
+    /// Plans a recipe's steps over the tables of its layout. What an operator spills is not encrypted, so that those of
+    /// a recipe with protected fields don't.
     pub async fn plan(recipe: &Recipe, layout: &Layout) -> Result<Self, SqlError> {
         let mut tables: Vec<(String, SchemaRef)> =
             layout.tables.iter().map(|table| (table.name.clone(), table.schema())).collect();
         let mut steps = Vec::new();
         for (index, step) in recipe.steps.iter().enumerate() {
             let Step::Sql(step) = step;
-            let planned = sql::PlannedSql::plan(index, step, &tables).await?;
+            let planned = sql::PlannedSql::plan(index, step, &tables, !layout.protected).await?;
             let schema = Arc::clone(planned.schema());
             match tables.iter_mut().find(|(name, _)| *name == step.table) {
                 Some((_, known)) => *known = schema,

@@ -10,6 +10,7 @@ pub(crate) mod rejects;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod sink;
 pub(crate) mod submit;
 pub(crate) mod tables;
 pub(crate) mod watch;
@@ -97,6 +98,7 @@ pub(crate) async fn plan_for(
         tables: steps.tables().len() as u64 + 1,
         steps: !steps.is_empty(),
         bucket: output.starts_with("s3://"),
+        sink: prepared.tuning.sink.is_some(),
     };
     let plan = Plan::new(&request).map_err(Usage)?;
     Ok((plan, prepared, steps))

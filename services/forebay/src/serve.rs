@@ -33,13 +33,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ServeArgs, Service, log_to_standard_error};
 use crate::commands::{Usage, default_memory, service_error};
+use crate::keys;
 use crate::plan::{Plan, PlanRequest, Roles};
 use crate::supervisor::{self, Role};
 use crate::trim;
 use crate::wiring::Wiring;
 
 use settings::LogForm;
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Address, Settings};
 pub use writers::RemoteWriters;
 
 /// Where `forebay serve all` keeps everything when nothing else is said.
@@ -160,7 +161,7 @@ impl Node {
         if service == Service::Enrichment {
             services = services.enrichment(Arc::new(forebay_enrichment::Enrichment));
         } else {
-            services = node.wire(service, settings, died, &metrics, services).await?;
+            services = Box::pin(node.wire(service, settings, died, &metrics, services)).await?;
         }
         let health = services.health();
         let options = ServerOptions {
@@ -204,6 +205,10 @@ impl Node {
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         (wiring.intake, wiring.stop) = (self.intake.clone(), self.stop.clone());
+        wiring.keys = keys::given(settings.keys.as_ref().map(|keys| keys.0.as_str()), settings.key_file.as_deref())?;
+        if let Some(url) = &settings.sink_url {
+            wiring.sink = Some(url.0.parse().map_err(|error| Usage(format!("{error} (setting sink_url)")))?);
+        }
         if let Some(lease) = settings.lease {
             wiring.lease = lease.0;
         }
@@ -264,6 +269,13 @@ impl Node {
             writer.take_over(stop).await;
             Ok(())
         });
+        if let Some(loader) = wiring.loader()? {
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                loader.run(stop).await;
+                Ok(())
+            });
+        }
         let (janitor, stop) = (Janitor::new(Arc::clone(&wiring.catalog)), self.stop.clone());
         self.tasks.spawn(async move {
             janitor.run(stop).await;
@@ -362,6 +374,7 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         steps: true,
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),
+        sink: settings.sink_url.is_some(),
     };
     Plan::new(&request).map_err(|error| Usage(format!("{error} (setting memory)")).into())
 }

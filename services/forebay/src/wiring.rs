@@ -2,25 +2,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_api::{Event, Observer};
+use forebay_api::Observer;
 use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
 use forebay_queue::JobQueue;
-use forebay_storage::{Storage, StorageConfig};
+use forebay_seal::Keys;
+use forebay_sink::{PostgresSink, SinkUrl};
+use forebay_storage::{Loader, Storage, StorageConfig};
 use forebay_transform::{Transform, TransformConfig};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::leases::keep_leases;
 use crate::plan::Plan;
 
 /// How long a chunk, or a group of files, is held without a sign of life of its process.
 const LEASE: Duration = Duration::from_secs(15);
-
-/// A lease is renewed so many times before it would run out.
-const RENEWALS: u32 = 3;
 
 /// What the services of one process share, and how each is made of it. One process or several: the wires are these.
 #[derive(Debug)]
@@ -40,6 +40,10 @@ pub(crate) struct Wiring {
     pub(crate) lease: Duration,
     /// Who counts what the services do.
     pub(crate) observer: Observer,
+    /// Keys that protected records are encrypted with while they wait.
+    pub(crate) keys: Keys,
+    /// Database that jobs may have their tables loaded into.
+    pub(crate) sink: Option<SinkUrl>,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -62,6 +66,8 @@ impl Wiring {
             stop: CancellationToken::new(),
             lease: LEASE,
             observer: Observer::default(),
+            keys: Keys::none(),
+            sink: None,
             _standing: standing,
         })
     }
@@ -95,6 +101,14 @@ impl Wiring {
         ))
     }
 
+    /// What loads committed groups into the sink, if there is one.
+    pub(crate) fn loader(&self) -> anyhow::Result<Option<Loader>> {
+        let Some(url) = self.sink.clone().filter(|_| self.plan.loads > 0) else { return Ok(None) };
+        let sink = PostgresSink::new(url, self.plan.loads as usize);
+        let (catalog, changed) = (Arc::clone(&self.catalog), Arc::clone(&self.changed));
+        Ok(Some(Loader::new(catalog, sink, self.pool("loads")?, self.plan.load_memory, changed)))
+    }
+
     pub(crate) fn transform(&self, storage: Arc<dyn forebay_api::Storage>) -> anyhow::Result<Arc<Transform>> {
         Ok(Arc::new(Transform::new(
             Arc::clone(&self.catalog),
@@ -110,6 +124,7 @@ impl Wiring {
                 sql_memory: self.plan.sql_memory as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
                 observer: self.observer.clone(),
+                keys: self.keys.clone(),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),
@@ -129,6 +144,8 @@ impl Wiring {
                 reach,
                 writers,
                 observer: self.observer.clone(),
+                keys: self.keys.clone(),
+                sink: self.sink.as_ref().map(|url| url.target().clone()),
             },
             Arc::clone(&self.changed),
             self.intake.clone(),
@@ -145,29 +162,8 @@ impl Wiring {
         })
     }
 
-    /// Renews the leases of whatever this process holds, chunks and groups, until `stop`.
+    /// Renews the leases of whatever this process holds until `stop`.
     pub(crate) fn keep_leases(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
         keep_leases(Arc::clone(&self.catalog), self.owner.clone(), self.lease, self.observer.clone(), stop)
-    }
-}
-
-/// Renews the leases of whatever a process holds, chunks and groups, until `stop`.
-pub async fn keep_leases(
-    catalog: Arc<Catalog>,
-    owner: String,
-    lease: Duration,
-    observer: Observer,
-    stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = forebay_runtime::sleep(lease / RENEWALS) => {}
-        }
-        match catalog.renew(&owner, lease).await {
-            Ok(held) => observer.tell(Event::Leases { held }),
-            Err(error) => tracing::warn!(%error, "failed to renew leases"),
-        }
     }
 }

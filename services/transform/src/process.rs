@@ -266,7 +266,7 @@ impl Attempt {
             *self.outcome.rejects.entry(reject.reason.code().to_owned()).or_default() += 1;
         }
         for part in rejects.chunks(1024) {
-            let batch = rejects_batch(&self.job.key, &self.input.identity.uri, part)?;
+            let batch = rejects_batch(&self.job, &self.input.identity.uri, part)?;
             self.send(AttemptItem::Batch { table: REJECTS_TABLE.to_owned(), batch }).await?;
         }
         Ok(())

@@ -9,6 +9,7 @@ use forebay_api::{AttemptHeader, AttemptOutcome, AttemptResult, Event, Observer,
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, Claim, ClaimOutcome, DeathVerdict};
 use forebay_queue::{WorkHandler, WorkItem};
+use forebay_seal::Keys;
 use forebay_telemetry::trace;
 use forebay_types::{ChunkId, JobId, JobState};
 use futures::{FutureExt, StreamExt};
@@ -57,6 +58,8 @@ pub struct TransformConfig {
     pub staging_folder: String,
     /// Who counts attempts.
     pub observer: Observer,
+    /// Keys of staged copies, and of rejects of protected records.
+    pub keys: Keys,
 }
 
 /// A transform worker: the handler of the queue's messages.
@@ -135,7 +138,7 @@ impl Transform {
             return Ok(Arc::clone(job));
         }
         let job = self.catalog.job(id).await?;
-        let context = Arc::new(JobContext::load(job, &self.config.staging_folder).await?);
+        let context = Arc::new(JobContext::load(job, &self.config.staging_folder, &self.config.keys).await?);
         if jobs.len() >= KNOWN_JOBS {
             jobs.clear();
         }

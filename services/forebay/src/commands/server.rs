@@ -10,6 +10,7 @@ use forebay_gateway::{GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
 use forebay_rpc::client::{ClientSecurity, GatewayClient, TokenSource, connect};
+use forebay_seal::Keys;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -89,6 +90,8 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
         reach: Reach::Anywhere,
         writers: Writers::One,
         observer: Observer::default(),
+        keys: Keys::none(),
+        sink: None,
     };
     let intake = budget.pool("intake", 0)?;
     Ok(forebay_gateway::Gateway::new(

@@ -21,6 +21,7 @@ async fn job(catalog: &Catalog, output: &Place) -> JobId {
         inputs: Vec::new(),
         max_rejects: None,
         traceparent: None,
+        sink: None,
     };
     catalog.open_job(job).await.unwrap().job.id
 }
