@@ -95,7 +95,6 @@ impl MigrationName for JobTrace {
     }
 }
 
-// As above.
 #[expect(elided_lifetimes_in_paths)]
 #[async_trait::async_trait]
 impl MigrationTrait for JobTrace {
