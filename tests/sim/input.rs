@@ -112,8 +112,8 @@ impl Plan {
             settings: "{}".to_owned(),
             inputs: vec![Input::sent("orders", None, None)],
             max_rejects: None,
-            sink: None,
             traceparent: None,
+            sink: None,
         }
     }
 }

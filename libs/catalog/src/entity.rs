@@ -56,8 +56,8 @@ entity! {
         retries: i64,
         commits: i64,
         staged_bytes: i64,
-        sink: Option<String>,
         traceparent: Option<String>,
+        sink: Option<String>,
     }
 }
 

@@ -26,10 +26,10 @@ pub struct NewJob {
     pub inputs: Vec<InputIdentity>,
     /// More rejects than this fail the job.
     pub max_rejects: Option<u64>,
-    /// Where its committed groups are loaded besides, without secrets.
-    pub sink: Option<String>,
     /// The trace that it was submitted in: W3C's `traceparent`.
     pub traceparent: Option<String>,
+    /// Where its committed groups are loaded besides, without secrets.
+    pub sink: Option<String>,
 }
 
 /// A job. Times are in microseconds since the epoch.
@@ -55,10 +55,10 @@ pub struct Job {
     pub settings: String,
     /// More rejects than this fail the job.
     pub max_rejects: Option<u64>,
-    /// Where its committed groups are loaded besides, without secrets.
-    pub sink: Option<String>,
     /// The trace that it was submitted in: W3C's `traceparent`.
     pub traceparent: Option<String>,
+    /// Where its committed groups are loaded besides, without secrets.
+    pub sink: Option<String>,
     /// What it is doing.
     pub state: JobState,
     /// Why it failed.

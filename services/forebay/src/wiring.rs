@@ -38,12 +38,12 @@ pub(crate) struct Wiring {
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
+    /// Who counts what the services do.
+    pub(crate) observer: Observer,
     /// Keys that protected records are encrypted with while they wait.
     pub(crate) keys: Keys,
     /// Database that jobs may have their tables loaded into.
     pub(crate) sink: Option<SinkUrl>,
-    /// Who counts what the services do.
-    pub(crate) observer: Observer,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -65,9 +65,9 @@ impl Wiring {
             intake: CancellationToken::new(),
             stop: CancellationToken::new(),
             lease: LEASE,
+            observer: Observer::default(),
             keys: Keys::none(),
             sink: None,
-            observer: Observer::default(),
             _standing: standing,
         })
     }
@@ -123,8 +123,8 @@ impl Wiring {
                 chunk_memory: self.plan.chunk_memory,
                 sql_memory: self.plan.sql_memory as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
-                keys: self.keys.clone(),
                 observer: self.observer.clone(),
+                keys: self.keys.clone(),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),
@@ -143,9 +143,9 @@ impl Wiring {
                 staging_folder: STAGING_FOLDER.to_owned(),
                 reach,
                 writers,
+                observer: self.observer.clone(),
                 keys: self.keys.clone(),
                 sink: self.sink.as_ref().map(|url| url.target().clone()),
-                observer: self.observer.clone(),
             },
             Arc::clone(&self.changed),
             self.intake.clone(),

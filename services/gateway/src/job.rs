@@ -73,8 +73,8 @@ pub(crate) async fn open(
             settings: serde_json::to_string(&settings).unwrap_or_default(),
             inputs,
             max_rejects: request.max_rejects,
-            sink,
             traceparent: forebay_telemetry::trace::traceparent(),
+            sink,
         })
         .await?;
     // The tables are made before any row is read: one that does not fit is found at once, and one that gets no rows

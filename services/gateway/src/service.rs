@@ -49,12 +49,12 @@ pub struct GatewayConfig {
     pub reach: Reach,
     /// Who commits to the tables of its jobs.
     pub writers: Writers,
+    /// Who counts bytes.
+    pub observer: Observer,
     /// Keys that protected records are encrypted with while they wait.
     pub keys: Keys,
     /// The database that jobs may have their tables loaded into.
     pub sink: Option<SinkTarget>,
-    /// Who counts bytes.
-    pub observer: Observer,
 }
 
 /// The gateway, in this process.

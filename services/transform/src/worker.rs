@@ -56,10 +56,10 @@ pub struct TransformConfig {
     pub sql_memory: usize,
     /// Folder of staged chunks below an output.
     pub staging_folder: String,
-    /// Keys of staged copies, and of rejects of protected records.
-    pub keys: Keys,
     /// Who counts attempts and leases.
     pub observer: Observer,
+    /// Keys of staged copies, and of rejects of protected records.
+    pub keys: Keys,
 }
 
 /// A transform worker: the handler of the queue's messages.

@@ -85,8 +85,8 @@ async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
             max_rejects: None,
             allow_empty: false,
         },
-        sink: args.sink.clone().filter(|_| job.sink.is_some()),
         report: args.report.clone(),
+        sink: args.sink.clone().filter(|_| job.sink.is_some()),
     }))
 }
 

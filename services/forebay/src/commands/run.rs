@@ -6,7 +6,7 @@ use forebay_api::{BoxStream, Caller, Gateway as _, JobProgress, ServiceError, Su
 use forebay_objects::Place;
 use forebay_types::{ByteSize, JobState};
 use futures::StreamExt;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{FAILED, REJECTS, RunArgs};
 use crate::commands::progress::{Here, Progress};
@@ -58,7 +58,34 @@ fn name_full_disk(error: anyhow::Error, output: &str) -> anyhow::Error {
     }
 }
 
+/// Signals that ask a job to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on they do not end the process by themselves.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
 async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen()?;
     let (recipe, text) = load_recipe(&args.recipe)?;
     let mut settings = parse_settings(&args.job.settings)?;
     let sink = sink::asked(&mut settings, args.sink.as_ref())?;
@@ -89,7 +116,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
         keys: keys::of_user()?,
     }))
     .await?;
-    let ended = drive(&embedded, request, &args).await;
+    let ended = drive(&embedded, request, &args, signals).await;
     let result = match ended {
         Ok(Ended { key, interrupted, before, error }) => {
             let progress = embedded.gateway.get_job(&Caller::local(), &key).await.map_err(service_error)?;
@@ -121,7 +148,12 @@ struct Ended {
 }
 
 /// Submits the job and waits for its end, or for a signal.
-async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> anyhow::Result<Ended> {
+async fn drive(
+    embedded: &Embedded,
+    request: SubmitRequest,
+    args: &RunArgs,
+    mut signals: Signals,
+) -> anyhow::Result<Ended> {
     let mut events = embedded
         .gateway
         .submit(&Caller::local(), request, futures::stream::empty().boxed())
@@ -137,9 +169,6 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
         return Ok(Ended { key, interrupted: false, before: accepted.ended, error: None });
     }
     let mut progress = Progress::new(args.job.progress);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut updates = embedded.gateway.watch_job(&Caller::local(), &key).await.map_err(service_error)?;
     let mut latest: Option<JobProgress> = None;
     let mut framing = true;
@@ -169,9 +198,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
                     anyhow::bail!(error);
                 }
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-            _ = hangup.recv() => break,
+            () = signals.next() => break,
         }
         if let Some(latest) = &latest {
             progress.update(latest, Some(Here { budget: &embedded.budget, at_work: embedded.at_work() }));
@@ -180,10 +207,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
     progress.finish();
     // A second signal does not wait for anything.
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.next().await;
         std::process::exit(130);
     });
     Ok(Ended { key, interrupted: true, before: None, error: None })

@@ -89,9 +89,9 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
         staging_folder: STAGING_FOLDER.to_owned(),
         reach: Reach::Anywhere,
         writers: Writers::One,
+        observer: Observer::default(),
         keys: Keys::none(),
         sink: None,
-        observer: Observer::default(),
     };
     let intake = budget.pool("intake", 0)?;
     Ok(forebay_gateway::Gateway::new(
