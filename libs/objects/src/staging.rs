@@ -90,7 +90,26 @@ impl Staging {
             let copy = copy.map_err(|error| self.place.error(&error))?;
             self.place.remove(copy.location.as_ref()).await?;
         }
-        Ok(())
+        self.discard_unfinished(job).await
+    }
+
+    /// Deletes what a process that was killed had begun to write of a job: on a disk it has the name of no copy.
+    async fn discard_unfinished(&self, job: JobId) -> Result<(), StoreError> {
+        if self.place.directory().is_none() {
+            return Ok(());
+        }
+        let folder = self.place.child(&job.to_string())?;
+        let mut after = None;
+        loop {
+            let page = folder.unfinished("", after.as_ref()).await?;
+            for unfinished in &page {
+                folder.discard(unfinished).await?;
+            }
+            after = page.into_iter().last();
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Deletes a chunk's copy.

@@ -169,8 +169,7 @@ impl Plan {
                 how: format!("{} files x 2 parts of {}", request.tables, ByteSize(part_bytes)),
             });
         }
-        // A row group as written, its columns decoded, and what is on its way to the server. A small budget loads one
-        // table after the other.
+        // A row group as written, its columns decoded, and what is on its way to the server.
         let load_memory = row_group_bytes * 2 + MIB;
         let loads = if request.sink && request.roles.storage { (data / 8 / load_memory).clamp(1, 4) } else { 0 };
         if loads > 0 {
