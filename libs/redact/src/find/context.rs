@@ -85,7 +85,9 @@ pub(crate) fn left(view: &View<'_>, i: usize) -> Left {
 
 fn is_title(view: &View<'_>, i: usize, pointed: bool) -> bool {
     let token = view.at(i);
-    if token.kind != Kind::Word || !token.has(Cue::Title) {
+    // "90 ms. Troponin": milliseconds.
+    let measure = token.shape == Shape::Lower && view.before(i, 1).kind == Kind::Number;
+    if token.kind != Kind::Word || !token.has(Cue::Title) || measure {
         return false;
     }
     // Multiple sclerosis, morphine sulfate; a street; "miss" as a verb.

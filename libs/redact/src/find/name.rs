@@ -254,7 +254,9 @@ fn titled(view: &View<'_>, i: usize) -> Option<Match> {
     let run = if token.is_capital() {
         let verb = token.cues & any(&[Cue::StrongSpeech, Cue::Never, Cue::Month]) != 0 && token.lexeme.family() < 4;
         let plain = token.lexeme.word() == 3 && token.lexeme.family() < 2 && token.lexeme.given() < 2;
-        if verb || (plain && token.shape != Shape::Title) || (plain && token.has(Cue::Medical)) {
+        let clinical =
+            token.cues & any(&[Cue::Medical, Cue::Drug]) != 0 && token.lexeme.family() < 4 && token.lexeme.word() > 0;
+        if verb || clinical || (plain && token.shape != Shape::Title) || (plain && token.has(Cue::Medical)) {
             return None;
         }
         run(view, i, true)?
