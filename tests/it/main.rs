@@ -13,6 +13,8 @@ mod poison;
 mod providers;
 mod rejects;
 mod s3;
+mod sealed;
+mod sink;
 mod sql;
 mod suite;
 mod support;

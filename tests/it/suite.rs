@@ -1,7 +1,9 @@
 //! All services as processes of their own, over a real PostgreSQL, Redis and S3 server that the test starts.
 
+mod beside;
 mod chaos;
 mod submit;
+mod traces;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -43,6 +43,7 @@ impl Scratch {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
         command.args(args).current_dir(self.folder.path()).env("RUST_LOG", "warn").env_remove("FOREBAY_MEMORY");
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

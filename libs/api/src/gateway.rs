@@ -212,7 +212,7 @@ pub struct RejectRow {
     pub path: String,
     /// What is wrong.
     pub message: String,
-    /// The record, unless it is protected.
+    /// The record, if it is kept; that of a protected one is encrypted.
     pub raw: Option<Vec<u8>>,
 }
 

@@ -5,6 +5,7 @@ mod caller;
 mod enrichment;
 mod error;
 mod gateway;
+mod observer;
 mod storage;
 
 pub use caller::{Caller, TenantLimits};
@@ -14,6 +15,7 @@ pub use gateway::{
     Accepted, Constraint, Gateway, InputFrame, JobProgress, JobSummary, RecipeSource, RejectRow, ResumePoint,
     StreamedInput, SubmitEvent, SubmitRequest, TableRows,
 };
+pub use observer::{AttemptResult, Event, LogResult, Observer};
 pub use storage::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, Storage};
 
 /// A stream that can be handed from one task to another.

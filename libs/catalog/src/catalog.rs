@@ -1,11 +1,11 @@
 use std::ops::Deref;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use forebay_types::{ChunkId, GroupId, JobId};
 use sea_orm::sea_query::{Expr, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{
-    AccessMode, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
-    EntityTrait, IsolationLevel, QueryFilter, QuerySelect, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait,
+    IsolationLevel, QueryFilter, QuerySelect, SqliteTransactionMode, TransactionOptions,
 };
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
@@ -14,6 +14,13 @@ use crate::entity::{chunk, commit_group, job, meta};
 use crate::{CatalogError, connect, migration};
 
 pub(crate) type Result<T> = std::result::Result<T, CatalogError>;
+
+#[cfg(feature = "simulation")]
+pub(crate) use crate::simulated::{Connection, Transaction};
+#[cfg(not(feature = "simulation"))]
+use sea_orm::TransactionTrait;
+#[cfg(not(feature = "simulation"))]
+pub(crate) use sea_orm::{DatabaseConnection as Connection, DatabaseTransaction as Transaction};
 
 /// Most rows or ids of one statement: far below any database's limit of bound values.
 pub(crate) const PAGE: usize = 500;
@@ -28,7 +35,7 @@ const POSTGRES_NOW: &str = "(extract(epoch FROM statement_timestamp()) * 1000000
 /// repeating it does; where it says nothing, repeating it is harmless and gives the same answer.
 #[derive(Debug)]
 pub struct Catalog {
-    pub(crate) db: DatabaseConnection,
+    pub(crate) db: Connection,
     /// SQLite has one writer. Who waits here in turn never meets "database is locked". PostgreSQL locks rows.
     writer: Option<Mutex<()>>,
     id: Uuid,
@@ -48,7 +55,15 @@ impl Catalog {
         migration::migrate(&db).await?;
         let id = catalog_id(&db).await?;
         let writer = (db.get_database_backend() == DbBackend::Sqlite).then(Mutex::default);
-        Ok(Self { db, writer, id, unclaimed: std::sync::Mutex::default() })
+        Ok(Self { db: db.into(), writer, id, unclaimed: std::sync::Mutex::default() })
+    }
+
+    /// The same database, as another process has it open.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn of_another_process(&self) -> Self {
+        let writer = self.writer.as_ref().map(|_| Mutex::default());
+        Self { db: self.db.clone(), writer, id: self.id, unclaimed: std::sync::Mutex::default() }
     }
 
     /// The catalog's identity, made once. Delta transactions carry it.
@@ -74,7 +89,7 @@ impl Catalog {
     }
 
     /// Starts a transaction that reads, and sees one moment.
-    pub(crate) async fn snapshot(&self) -> Result<DatabaseTransaction> {
+    pub(crate) async fn snapshot(&self) -> Result<Transaction> {
         let options = match self.writer {
             Some(_) => TransactionOptions::default(),
             None => TransactionOptions {
@@ -90,7 +105,9 @@ impl Catalog {
     /// database's; SQLite is on this host.
     pub(crate) fn now(&self) -> Expr {
         match self.writer {
-            Some(_) => Expr::value(micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())),
+            Some(_) => {
+                Expr::value(micros(forebay_runtime::system_now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+            }
             None => Expr::cust(POSTGRES_NOW),
         }
     }
@@ -105,7 +122,7 @@ impl Catalog {
 
 /// A transaction that writes, and on SQLite the right to.
 pub(crate) struct Write<'a> {
-    tx: DatabaseTransaction,
+    tx: Transaction,
     _turn: Option<MutexGuard<'a, ()>>,
 }
 
@@ -157,7 +174,7 @@ impl Write<'_> {
 }
 
 impl Deref for Write<'_> {
-    type Target = DatabaseTransaction;
+    type Target = Transaction;
 
     fn deref(&self) -> &Self::Target {
         &self.tx
@@ -169,7 +186,7 @@ fn is_job(select: SelectStatement) -> Expr {
 }
 
 /// Locks a name on PostgreSQL until the transaction ends.
-pub(crate) async fn lock_name(tx: &DatabaseTransaction, name: &str) -> Result<()> {
+pub(crate) async fn lock_name(tx: &impl ConnectionTrait, name: &str) -> Result<()> {
     let lock = Expr::cust_with_values("pg_advisory_xact_lock(hashtextextended($1, 0))", [format!("forebay {name}")]);
     tx.execute(Query::select().expr(lock)).await?;
     Ok(())

@@ -56,6 +56,8 @@ entity! {
         retries: i64,
         commits: i64,
         staged_bytes: i64,
+        traceparent: Option<String>,
+        sink: Option<String>,
     }
 }
 
@@ -113,7 +115,7 @@ entity! {
 
 entity! {
     /// One commit group: the intent before its files exist, the record of them afterwards. `commit_seq` is set when
-    /// it is committed.
+    /// it is committed, `to_load` until the job's sink has it.
     commit_group, "commit_group", {
         #[sea_orm(primary_key)]
         id: i64,
@@ -124,6 +126,7 @@ entity! {
         commit_seq: Option<i64>,
         opened_at: i64,
         ended_at: Option<i64>,
+        to_load: bool,
     }
 }
 

@@ -32,6 +32,7 @@ impl Catalog {
             commit_seq: Set(None),
             opened_at: Set(now),
             ended_at: Set(None),
+            to_load: Set(false),
         };
         let group = group.insert(&*tx).await?;
         tx.commit().await?;
@@ -78,6 +79,9 @@ impl Catalog {
         add_totals(&tx, row.job, &work, files).await?;
         release_staged(&tx, JobId(row.job), work.staged).await?;
         self.end_group(&tx, group, GroupState::Committed, Some(job.commits + 1)).await?;
+        if job.sink.is_some() {
+            set_to_load(&tx, group, true).await?;
+        }
         tx.commit().await?;
         Ok(CommitResult::Committed)
     }
@@ -174,6 +178,10 @@ impl Catalog {
             .limit(u64::from(limit))
             .all(&self.db)
             .await?;
+        self.with_files(groups).await
+    }
+
+    async fn with_files(&self, groups: Vec<commit_group::Model>) -> Result<Vec<UnpublishedGroup>> {
         let mut unpublished = Vec::with_capacity(groups.len());
         for group in groups {
             let files = file::Entity::find()
@@ -187,6 +195,49 @@ impl Catalog {
             unpublished.push(UnpublishedGroup { group: GroupId(group.id), job: JobId(group.job), commit_seq, files });
         }
         Ok(unpublished)
+    }
+
+    /// Running jobs that have groups in the Delta logs which their sinks do not have: at most `limit`.
+    pub async fn jobs_to_load(&self, limit: u32) -> Result<Vec<JobId>> {
+        let mut running = Query::select();
+        running
+            .column(job::Column::Id)
+            .from(job::Entity)
+            .and_where(Expr::col(job::Column::State).eq(JobState::Running.as_str()));
+        let jobs: Vec<i64> = commit_group::Entity::find()
+            .select_only()
+            .column(commit_group::Column::Job)
+            .distinct()
+            .filter(commit_group::Column::ToLoad.eq(true))
+            .filter(commit_group::Column::State.eq(GroupState::Published.as_str()))
+            .filter(commit_group::Column::Job.in_subquery(running))
+            .limit(u64::from(limit))
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(jobs.into_iter().map(JobId).collect())
+    }
+
+    /// Groups of a job that are in the Delta logs and not in its sink, in the order of their commits: at most `limit`.
+    /// None that comes after one which is not in the logs yet.
+    pub async fn groups_to_load(&self, job: JobId, limit: u32) -> Result<Vec<UnpublishedGroup>> {
+        let groups = commit_group::Entity::find()
+            .filter(commit_group::Column::Job.eq(job.0))
+            .filter(commit_group::Column::ToLoad.eq(true))
+            .order_by_asc(commit_group::Column::CommitSeq)
+            .limit(u64::from(limit))
+            .all(&self.db)
+            .await?;
+        let published = |group: &commit_group::Model| group.state == GroupState::Published.as_str();
+        self.with_files(groups.into_iter().take_while(published).collect()).await
+    }
+
+    /// Notes that its job's sink has a group. May be repeated.
+    pub async fn mark_loaded(&self, group: GroupId) -> Result<()> {
+        let tx = self.write().await?;
+        tx.lock_job_of_group(group).await?;
+        set_to_load(&tx, group, false).await?;
+        tx.commit().await
     }
 
     /// Notes that the Delta logs have a committed group. False if they had it before.
@@ -233,6 +284,15 @@ async fn locked_group(tx: &Write<'_>, group: GroupId) -> Result<(job::Model, com
     let job = tx.lock_job_of_group(group).await?.ok_or_else(unknown)?;
     let group = commit_group::Entity::find_by_id(group.0).one(&**tx).await?.ok_or_else(unknown)?;
     Ok((job, group))
+}
+
+async fn set_to_load(tx: &Write<'_>, group: GroupId, to_load: bool) -> Result<()> {
+    commit_group::Entity::update_many()
+        .col_expr(commit_group::Column::ToLoad, Expr::value(to_load))
+        .filter(commit_group::Column::Id.eq(group.0))
+        .exec(&**tx)
+        .await?;
+    Ok(())
 }
 
 fn group_state(row: &commit_group::Model) -> Result<GroupState> {

@@ -70,6 +70,8 @@ impl Catalog {
             retries: Set(0),
             commits: Set(0),
             staged_bytes: Set(0),
+            traceparent: Set(new.traceparent),
+            sink: Set(new.sink),
         };
         let row = row.insert(&**tx).await?;
         let inputs: Vec<_> =
@@ -183,6 +185,8 @@ impl TryFrom<job::Model> for Job {
             format: row.format,
             settings: row.settings,
             max_rejects: row.max_rejects.map(unsigned),
+            traceparent: row.traceparent,
+            sink: row.sink,
             state: job_state(&row.state)?,
             error: row.error,
             framed: row.framed,

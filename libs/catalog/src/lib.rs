@@ -24,6 +24,8 @@ mod orphans;
 mod outbox;
 mod progress;
 mod recovery;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod staging;
 mod usage;
 

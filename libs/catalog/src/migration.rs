@@ -32,7 +32,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Initial), Box::new(Failures)]
+        vec![Box::new(Initial), Box::new(Failures), Box::new(JobTrace), Box::new(Sink)]
     }
 }
 
@@ -80,6 +80,55 @@ impl MigrationTrait for Failures {
         let mut table = Table::alter();
         table.table("chunk").add_column(big_integer("failures").default(0));
         manager.alter_table(table).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+struct JobTrace;
+
+impl MigrationName for JobTrace {
+    fn name(&self) -> &str {
+        "m0003_job_trace"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths)]
+#[async_trait::async_trait]
+impl MigrationTrait for JobTrace {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.alter_table(Table::alter().table("job").add_column(text_null("traceparent")).to_owned()).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+/// A job may have a sink, which its committed groups are loaded into. A version that knows of none commits groups that
+/// are not to be loaded, and has no job with a sink.
+struct Sink;
+
+impl MigrationName for Sink {
+    fn name(&self) -> &str {
+        "m0004_sink"
+    }
+}
+
+#[expect(elided_lifetimes_in_paths)]
+#[async_trait::async_trait]
+impl MigrationTrait for Sink {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let mut job = Table::alter();
+        manager.alter_table(job.table("job").add_column(text_null("sink")).to_owned()).await?;
+        let mut group = Table::alter();
+        group.table("commit_group").add_column(boolean("to_load").default(false));
+        manager.alter_table(group).await?;
+        let mut index = Index::create();
+        index.table("commit_group").name("group_to_load").col("job").col("commit_seq");
+        manager.create_index(index.and_where(Expr::col("to_load").eq(true)).to_owned()).await
     }
 
     fn use_transaction(&self) -> Option<bool> {

@@ -26,6 +26,10 @@ pub struct NewJob {
     pub inputs: Vec<InputIdentity>,
     /// More rejects than this fail the job.
     pub max_rejects: Option<u64>,
+    /// The trace that it was submitted in: W3C's `traceparent`.
+    pub traceparent: Option<String>,
+    /// Where its committed groups are loaded besides, without secrets.
+    pub sink: Option<String>,
 }
 
 /// A job. Times are in microseconds since the epoch.
@@ -51,6 +55,10 @@ pub struct Job {
     pub settings: String,
     /// More rejects than this fail the job.
     pub max_rejects: Option<u64>,
+    /// The trace that it was submitted in: W3C's `traceparent`.
+    pub traceparent: Option<String>,
+    /// Where its committed groups are loaded besides, without secrets.
+    pub sink: Option<String>,
     /// What it is doing.
     pub state: JobState,
     /// Why it failed.
@@ -341,6 +349,8 @@ pub struct QueueDepth {
     pub at_work: u64,
     /// Chunks that wait for their group's commit.
     pub written: u64,
+    /// Input bytes, before compression, whose copies are in staging.
+    pub staged_bytes: u64,
 }
 
 /// What a tenant has in hand.

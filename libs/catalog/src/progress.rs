@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use forebay_types::{ChunkState, GroupState, JobId};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
 
 use crate::JobProgressRow;
 use crate::catalog::{Catalog, Result, unsigned};
@@ -68,7 +68,7 @@ impl Catalog {
     }
 
     /// True if a job has nothing left to do: it is framed, all its chunks are committed, and all its groups are in
-    /// the Delta logs.
+    /// the Delta logs, and in its sink if it has one.
     pub async fn job_complete(&self, job: JobId) -> Result<bool> {
         let snapshot = self.snapshot().await?;
         let framed = job_row(&snapshot, job).await?.framed;
@@ -81,7 +81,11 @@ impl Catalog {
             .await?;
         let unpublished = commit_group::Entity::find()
             .filter(commit_group::Column::Job.eq(job.0))
-            .filter(commit_group::Column::State.eq(GroupState::Committed.as_str()))
+            .filter(
+                Condition::any()
+                    .add(commit_group::Column::State.eq(GroupState::Committed.as_str()))
+                    .add(commit_group::Column::ToLoad.eq(true)),
+            )
             .count(&snapshot)
             .await?;
         snapshot.commit().await?;

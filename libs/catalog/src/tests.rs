@@ -91,6 +91,8 @@ fn new_job(key: &str) -> NewJob {
         settings: "{}".to_owned(),
         inputs: vec![InputIdentity { uri: "file:///in".to_owned(), size: Some(1_000), version: Some("1".to_owned()) }],
         max_rejects: None,
+        traceparent: None,
+        sink: None,
     }
 }
 

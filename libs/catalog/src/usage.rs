@@ -15,10 +15,11 @@ impl Catalog {
         let unfinished = Expr::col(job::Column::Chunks)
             .sub(Expr::col(job::Column::ChunksCommitted))
             .sub(Expr::col(job::Column::ChunksSplit));
-        let unfinished: Option<Option<i64>> = job::Entity::find()
+        let sums: Option<(Option<i64>, Option<i64>)> = job::Entity::find()
             .select_only()
             // A sum of 64-bit integers is a decimal on some databases.
             .column_as(unfinished.sum().cast_as("bigint"), "unfinished")
+            .column_as(Expr::col(job::Column::StagedBytes).sum().cast_as("bigint"), "bytes")
             .filter(job::Column::State.eq(JobState::Running.as_str()))
             .into_tuple()
             .one(&snapshot)
@@ -38,8 +39,9 @@ impl Catalog {
             unsigned(counted.iter().filter(|(counted, _)| counted == state.as_str()).map(|(_, n)| n).sum())
         };
         let (at_work, written) = (count(ChunkState::Claimed), count(ChunkState::Written));
-        let waiting = unsigned(unfinished.flatten().unwrap_or_default()).saturating_sub(at_work + written);
-        Ok(QueueDepth { waiting, at_work, written })
+        let (unfinished, staged_bytes) = sums.unwrap_or_default();
+        let waiting = unsigned(unfinished.unwrap_or_default()).saturating_sub(at_work + written);
+        Ok(QueueDepth { waiting, at_work, written, staged_bytes: unsigned(staged_bytes.unwrap_or_default()) })
     }
 
     /// What a tenant has in hand. Its cost does not grow with the number of chunks.

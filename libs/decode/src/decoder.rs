@@ -257,7 +257,7 @@ impl Decoder {
             record: self.at.record,
             offset: self.at.offset + at as u64,
             length: raw.len() as u64,
-            raw: (!self.layout.protected).then(|| raw.to_vec()),
+            raw: Some(raw.to_vec()),
         });
     }
 

@@ -84,7 +84,7 @@ impl DeltaLog {
         &self,
         task: impl FnOnce() -> delta_kernel::DeltaResult<T> + Send + 'static,
     ) -> Result<T, LakeError> {
-        match tokio::task::spawn_blocking(task).await {
+        match forebay_runtime::blocking(task).await {
             Ok(Err(delta_kernel::Error::ObjectStore(error))) => Err(self.place.error(&error).into()),
             Ok(result) => result.map_err(|error| self.fail(error)),
             Err(error) => Err(self.fail(error)),
@@ -177,7 +177,7 @@ impl DeltaLog {
             if attempt == UNKNOWN {
                 return Err(error);
             }
-            tokio::time::sleep(backoff(attempt)).await;
+            forebay_runtime::sleep(backoff(attempt)).await;
         }
         self.refresh().await
     }
@@ -213,7 +213,7 @@ impl DeltaLog {
                 // The next look tells: by our count, by a newer version, or by none.
                 Err(TransactionError::VersionAlreadyExists(_)) => {
                     behind = (behind + 1).min(LONGEST_WAIT);
-                    tokio::time::sleep(backoff(behind)).await;
+                    forebay_runtime::sleep(backoff(behind)).await;
                 }
                 // No answer: it may have come through, and the same look tells.
                 Err(TransactionError::ObjectStore { source }) => {
@@ -222,7 +222,7 @@ impl DeltaLog {
                     if !error.is_transient() || unknown == UNKNOWN {
                         return Err(error.into());
                     }
-                    tokio::time::sleep(backoff(unknown)).await;
+                    forebay_runtime::sleep(backoff(unknown)).await;
                 }
                 Err(error) => return Err(self.fail(error)),
             }

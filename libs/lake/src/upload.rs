@@ -108,7 +108,7 @@ impl Upload {
                 self.multipart = None;
                 return Ok(());
             }
-            tokio::time::sleep(backoff(attempt)).await;
+            forebay_runtime::sleep(backoff(attempt)).await;
         }
         Err(error)
     }

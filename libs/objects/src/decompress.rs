@@ -18,6 +18,10 @@ pub fn decompress(
     compression: Compression,
     mut frames: BoxStream<'static, Result<Bytes, StoreError>>,
 ) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    #[cfg(feature = "simulation")]
+    if forebay_runtime::simulation::is_on() {
+        return crate::simulation::decompress_at_once(name, compression, frames);
+    }
     let (raw, compressed) = mpsc::channel(QUEUE);
     let (plain, out) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
@@ -29,7 +33,7 @@ pub fn decompress(
         }
     });
     tokio::task::spawn_blocking(move || {
-        let reader = FrameReader { frames: compressed, current: Bytes::new() };
+        let reader = FrameReader::new(compressed);
         if let Err(error) = pump(&name, compression, reader, &plain) {
             // The same: nobody is left to tell.
             drop(plain.blocking_send(Err(error)));
@@ -38,7 +42,7 @@ pub fn decompress(
     ReceiverStream::new(out).boxed()
 }
 
-fn pump(
+pub(crate) fn pump(
     name: &str,
     compression: Compression,
     reader: FrameReader,
@@ -88,9 +92,15 @@ fn pump(
 #[error("{0}")]
 struct SourceFailed(StoreError);
 
-struct FrameReader {
+pub(crate) struct FrameReader {
     frames: mpsc::Receiver<Result<Bytes, StoreError>>,
     current: Bytes,
+}
+
+impl FrameReader {
+    pub(crate) fn new(frames: mpsc::Receiver<Result<Bytes, StoreError>>) -> Self {
+        Self { frames, current: Bytes::new() }
+    }
 }
 
 impl Read for FrameReader {

@@ -1,5 +1,7 @@
 use std::io;
 
+use forebay_seal::SealError;
+
 /// Reading or writing an object failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -47,6 +49,9 @@ pub enum StoreError {
         /// What does not fit.
         message: String,
     },
+    /// What is encrypted can't be read, or what must be encrypted can't be.
+    #[error(transparent)]
+    Sealed(#[from] SealError),
     /// The store failed.
     #[error("{place}: {message}")]
     Store {
@@ -106,6 +111,7 @@ impl StoreError {
             | Self::Unreadable { .. }
             | Self::Changed { .. }
             | Self::Full { .. }
+            | Self::Sealed(_)
             | Self::Corrupt { .. } => false,
         }
     }

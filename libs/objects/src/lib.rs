@@ -8,6 +8,8 @@ mod input;
 mod place;
 mod probe;
 mod retry;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sniff;
 mod staging;
 mod unfinished;
@@ -22,5 +24,5 @@ pub use place::Place;
 pub use probe::{Abilities, PROBE_PREFIX, Writers};
 pub use retry::backoff;
 pub use sniff::{Compression, Content, InputInfo};
-pub use staging::{Staging, checksum};
+pub use staging::{SEALED, Staging, checksum};
 pub use unfinished::{Stored, Unfinished};

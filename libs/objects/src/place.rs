@@ -36,6 +36,9 @@ pub(crate) enum Medium {
     Disk(PathBuf),
     /// What is below a prefix of a bucket.
     Bucket(Bucket, Path),
+    /// What is below a prefix of a store that a simulation brings.
+    #[cfg(feature = "simulation")]
+    Simulated,
 }
 
 impl Place {
@@ -60,6 +63,8 @@ impl Place {
                     let bucket = Bucket::open(&url, settings).map_err(|error| bad(error.to_string()))?;
                     Self::in_bucket(bucket, url)
                 }
+                #[cfg(feature = "simulation")]
+                "memory" => crate::simulation::open(Url::parse(uri).map_err(|error| bad(error.to_string()))?),
                 other => Err(bad(format!("'{other}://' is not supported; use a path, file:// or s3://bucket/prefix"))),
             };
         }
@@ -100,6 +105,11 @@ impl Place {
         Ok(Self { store, root, uri: url, medium: Medium::Bucket(bucket, prefix) })
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn of(store: Arc<dyn ObjectStore>, root: Arc<dyn ObjectStore>, uri: Url, medium: Medium) -> Self {
+        Self { store, root, uri, medium }
+    }
+
     /// The place of a folder below, over the same connections.
     pub fn child(&self, folder: &str) -> Result<Self, StoreError> {
         match &self.medium {
@@ -108,6 +118,12 @@ impl Place {
                 let mut url = self.uri.clone();
                 url.set_path(&format!("{}{folder}", self.uri.path()));
                 Self::in_bucket(bucket.clone(), url)
+            }
+            #[cfg(feature = "simulation")]
+            Medium::Simulated => {
+                let mut url = self.uri.clone();
+                url.set_path(&format!("{}{folder}", self.uri.path()));
+                crate::simulation::open(url)
             }
         }
     }
@@ -132,6 +148,8 @@ impl Place {
         match &self.medium {
             Medium::Disk(path) => Some(path),
             Medium::Bucket(..) => None,
+            #[cfg(feature = "simulation")]
+            Medium::Simulated => None,
         }
     }
 
@@ -140,6 +158,8 @@ impl Place {
         match &self.medium {
             Medium::Disk(path) => path.display().to_string(),
             Medium::Bucket(..) => self.uri.as_str().trim_end_matches('/').to_owned(),
+            #[cfg(feature = "simulation")]
+            Medium::Simulated => self.uri.as_str().trim_end_matches('/').to_owned(),
         }
     }
 
@@ -149,6 +169,8 @@ impl Place {
         match &self.medium {
             Medium::Disk(_) => u64::MAX,
             Medium::Bucket(..) => part_bytes.saturating_mul(PARTS / 10 * 9),
+            #[cfg(feature = "simulation")]
+            Medium::Simulated => u64::MAX,
         }
     }
 
@@ -178,6 +200,8 @@ impl Place {
         match &self.medium {
             Medium::Disk(_) => self.clear(object).await,
             Medium::Bucket(..) => self.delete(object).await,
+            #[cfg(feature = "simulation")]
+            Medium::Simulated => self.delete(object).await,
         }
     }
 

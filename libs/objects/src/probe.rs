@@ -98,7 +98,7 @@ impl Place {
                 Some(found) if found == content => return Ok(Creation::Mine),
                 Some(_) => return Ok(Creation::Theirs),
                 None if attempt == TRIES => return Err(error),
-                None => tokio::time::sleep(backoff(attempt)).await,
+                None => forebay_runtime::sleep(backoff(attempt)).await,
             }
         }
     }

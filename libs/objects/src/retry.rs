@@ -1,4 +1,3 @@
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// Tries at what a store may fail at for a moment, beyond those of a single request.
@@ -11,8 +10,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// chance, so that those who were refused together do not come back together.
 pub fn backoff(attempt: u32) -> Duration {
     let most = FIRST.saturating_mul(1 << attempt.min(10)).min(LONGEST);
-    let chance = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
-    most.mul_f64(0.5 + chance / 2.0)
+    most.mul_f64(0.5 + forebay_runtime::chance() / 2.0)
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ pub struct InputInfo {
     pub content: Content,
     /// How it is compressed, if it is.
     pub compression: Option<Compression>,
+    /// Whether it is encrypted, by a key of ours.
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 impl Content {

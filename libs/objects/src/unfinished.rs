@@ -55,6 +55,9 @@ impl Place {
                 Ok(found.into_iter().filter(|found| Some(found.order()) > behind).take(PAGE).collect())
             }
             Medium::Bucket(bucket, below) => self.uploads(bucket, below, prefix, after).await,
+            // What is begun is in the memory of whoever began it.
+            #[cfg(feature = "simulation")]
+            Medium::Simulated => Ok(Vec::new()),
         }
     }
 
@@ -107,6 +110,8 @@ impl Place {
             },
             // Uploads are found in buckets only.
             (Medium::Disk(_), Trace::Upload(_)) => Ok(()),
+            #[cfg(feature = "simulation")]
+            (Medium::Simulated, Trace::Upload(_)) => Ok(()),
         }
     }
 

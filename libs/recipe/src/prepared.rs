@@ -25,4 +25,10 @@ impl Prepared {
         let layout = Arc::new(recipe.layout()?);
         Ok(Self { recipe, layout, tuning })
     }
+
+    /// True if records hold what must not rest as it came: whoever keeps a record, or a part of one, before all steps
+    /// are done encrypts it or does not keep it.
+    pub fn is_protected(&self) -> bool {
+        self.layout.protected
+    }
 }

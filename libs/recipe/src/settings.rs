@@ -29,6 +29,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "max_in_flight", values: "N", help: "chunks in work at once (default: workers; x 2 for a bucket)" },
     Setting { key: "row_group.bytes", values: "SIZE", help: "decoded size of a row group (default: planned)" },
     Setting { key: "file.bytes", values: "SIZE", help: "size at which a file is closed (default 128MiB)" },
+    Setting { key: "sink", values: "postgres://HOST/DATABASE", help: "as --sink, without user and password" },
     Setting { key: "commit.interval", values: "DURATION", help: "longest wait for a commit (default 30s)" },
     Setting { key: "ENRICHER.KEY", values: "VALUE", help: "of an enrich step, as in nppes.url=URL or nppes.rate=4" },
 ];
@@ -50,6 +51,8 @@ pub struct Tuning {
     pub file_bytes: ByteSize,
     /// Longest time that a written chunk waits for its commit.
     pub commit_interval: Duration,
+    /// Database that the tables are loaded into besides, without user and password. Whoever connects to it reads it.
+    pub sink: Option<String>,
 }
 
 impl Default for Tuning {
@@ -62,6 +65,7 @@ impl Default for Tuning {
             row_group_bytes: None,
             file_bytes: ByteSize::mib(128),
             commit_interval: Duration::from_secs(30),
+            sink: None,
         }
     }
 }
@@ -111,6 +115,7 @@ impl Tuning {
             "max_in_flight" => self.max_in_flight = Some(at_least_one(value).ok_or_else(wrong)? as usize),
             "row_group.bytes" => self.row_group_bytes = Some(size(value, 64 << 10).ok_or_else(wrong)?),
             "file.bytes" => self.file_bytes = size(value, 64 << 10).ok_or_else(wrong)?,
+            "sink" => self.sink = Some(value.to_owned()),
             "commit.interval" => self.commit_interval = duration(value).ok_or_else(wrong)?,
             _ => return Err(wrong()),
         }

@@ -93,7 +93,8 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Plans a recipe's steps over the tables of its layout.
+    /// Plans a recipe's steps over the tables of its layout. What an operator spills is not encrypted, so that those of
+    /// a recipe with protected fields don't.
     pub async fn plan(recipe: &Recipe, layout: &Layout) -> Result<Self, StepError> {
         let mut tables: Vec<(String, SchemaRef)> =
             layout.tables.iter().map(|table| (table.name.clone(), table.schema())).collect();
@@ -101,7 +102,7 @@ impl Steps {
         for (index, step) in recipe.steps.iter().enumerate() {
             let (name, planned, schema) = match step {
                 Step::Sql(step) => {
-                    let planned = sql::PlannedSql::plan(index, step, &tables).await?;
+                    let planned = sql::PlannedSql::plan(index, step, &tables, !layout.protected).await?;
                     let schema = Arc::clone(planned.schema());
                     (step.table.clone(), Planned::Sql(planned), schema)
                 }

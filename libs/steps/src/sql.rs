@@ -4,6 +4,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::MemTable;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
@@ -30,22 +31,29 @@ pub(crate) struct PlannedSql {
     table: String,
     query: String,
     schema: SchemaRef,
+    may_spill: bool,
 }
 
 impl PlannedSql {
-    /// Plans the query over empty tables: finds its columns, and refuses what depends on how input is cut.
-    pub(crate) async fn plan(index: usize, step: &SqlStep, tables: &[(String, SchemaRef)]) -> Result<Self, SqlError> {
+    /// Plans the query over empty tables: finds its columns, and refuses what depends on how input is cut. One that
+    /// may not spill fails where its memory is not enough.
+    pub(crate) async fn plan(
+        index: usize,
+        step: &SqlStep,
+        tables: &[(String, SchemaRef)],
+        may_spill: bool,
+    ) -> Result<Self, SqlError> {
         let fail = |message: String| SqlError { step: index, message };
         let empty: Vec<ChunkTable> = tables
             .iter()
             .map(|(name, schema)| ChunkTable { name: name.clone(), schema: Arc::clone(schema), batches: Vec::new() })
             .collect();
-        let context = session(&empty, 64 << 20).map_err(|error| fail(error.to_string()))?;
+        let context = session(&empty, 64 << 20, may_spill).map_err(|error| fail(error.to_string()))?;
         // Only a plan is made: `SessionContext::sql` would carry a CREATE or SET out before it could be refused.
         let plan = context.state().create_logical_plan(&step.query).await.map_err(|error| fail(error.to_string()))?;
         check(&plan, step.per_chunk).map_err(fail)?;
         let schema = written_schema(plan.schema().as_arrow()).map_err(fail)?;
-        Ok(Self { index, table: step.table.clone(), query: step.query.clone(), schema })
+        Ok(Self { index, table: step.table.clone(), query: step.query.clone(), schema, may_spill })
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -55,7 +63,7 @@ impl PlannedSql {
     pub(crate) async fn run(&self, tables: &[ChunkTable], memory: usize) -> Result<ChunkTable, SqlError> {
         let fail =
             |error: datafusion::error::DataFusionError| SqlError { step: self.index, message: error.to_string() };
-        let context = session(tables, memory).map_err(fail)?;
+        let context = session(tables, memory, self.may_spill).map_err(fail)?;
         let frame = context.sql(&self.query).await.map_err(fail)?;
         let stream = frame.execute_stream().await.map_err(fail)?;
         let schema = Arc::clone(&self.schema);
@@ -71,13 +79,17 @@ impl PlannedSql {
     }
 }
 
-fn session(tables: &[ChunkTable], memory: usize) -> datafusion::error::Result<SessionContext> {
+fn session(tables: &[ChunkTable], memory: usize, may_spill: bool) -> datafusion::error::Result<SessionContext> {
     let config = SessionConfig::new()
         .with_target_partitions(1)
         .with_batch_size(BATCH_ROWS)
         .with_information_schema(false)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
+    let disk = if may_spill { DiskManagerMode::OsTmpDirectory } else { DiskManagerMode::Disabled };
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+        .build_arc()?;
     let context = SessionContext::new_with_config_rt(config, runtime);
     for table in tables {
         let memory = MemTable::try_new(Arc::clone(&table.schema), vec![table.batches.clone()])?;

@@ -11,6 +11,5 @@ pub mod trace;
 pub use self::http::serve_metrics;
 pub use self::logs::{LogFormat, Logs, Telemetry, TelemetryError};
 pub use self::metrics::{
-    ByCode, ByComponent, ByFlow, ByMethod, ByOutcome, ByPool, ByQueue, ByReason, ByResult, ByService, ByStage,
-    Description, Metrics,
+    ByCode, ByFlow, ByMethod, ByOutcome, ByPool, ByQueue, ByReason, ByResult, ByService, ByStage, Description, Metrics,
 };

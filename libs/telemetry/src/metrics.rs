@@ -64,11 +64,6 @@ labels! {
         /// Its name.
         queue
     }
-    /// A part of a process that is restarted on its own.
-    ByComponent {
-        /// Its name.
-        component
-    }
     /// A gRPC service.
     ByService {
         /// Its full name.
@@ -195,7 +190,7 @@ metrics! {
     leases: Gauge = |b| b.0.gauge(plain("leases", &[], b.1)),
         "Leases that this process holds";
     leases_lost: Counter = |b| b.0.counter(plain("leases_lost", &[], b.1)),
-        "Leases that ran out while their chunk was in work";
+        "Attempts that were not the newest any more when they ended: their leases ran out, or their job ended";
     queue_depth: Family<ByQueue, Gauge> = |b| b.0.gauge(plain("queue_depth", &["queue"], b.1)),
         "Chunks that wait for a worker";
     budget_limit_bytes: Family<ByPool, Gauge> = |b| b.0.gauge(bytes("budget_limit", &["pool"], b.1)),
@@ -216,8 +211,6 @@ metrics! {
         "Keys looked up, by where the answer came from";
     enrichment_upstream: Family<ByResult, Counter> = |b| b.0.counter(plain("enrichment_upstream", &["result"], b.1)),
         "Requests sent to upstream APIs";
-    restarts: Family<ByComponent, Counter> = |b| b.0.counter(plain("restarts", &["component"], b.1)),
-        "Restarts of a part of this process after it failed";
     connections: Gauge = |b| b.0.gauge(plain("connections", &[], b.1)),
         "Open gRPC connections";
     connections_refused: Family<ByReason, Counter> =

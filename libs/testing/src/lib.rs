@@ -4,6 +4,7 @@
 //! cannot be started is a test that fails, with the remedy in its message: nothing is skipped.
 
 pub mod faults;
+pub mod otlp;
 pub mod postgres;
 pub mod redis;
 pub mod s3;

@@ -104,7 +104,15 @@ impl Postgres {
 
     /// Runs a statement as the administrator, and gives what it printed.
     pub fn query(&self, sql: &str) -> String {
-        self.run("psql", &["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--command", sql])
+        self.query_in("postgres", sql)
+    }
+
+    /// The same in one of its databases.
+    pub fn query_in(&self, database: &str, sql: &str) -> String {
+        self.run(
+            "psql",
+            &["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", database, "--command", sql],
+        )
     }
 
     /// The port on 127.0.0.1.

@@ -76,7 +76,7 @@ pub struct Reject {
     pub offset: u64,
     /// Its length in bytes; 0 for a columnar file.
     pub length: u64,
-    /// The record as it came, unless the recipe protects it or it is too large to keep.
+    /// The record as it came, unless it is too large to keep. Of a protected one it may rest encrypted only.
     pub raw: Option<Vec<u8>>,
 }
 

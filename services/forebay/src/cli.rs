@@ -9,7 +9,7 @@ use crate::commands;
 use crate::commands::enrich::{CacheCommand, EnrichCommand};
 use crate::commands::server::ServerArgs;
 use crate::commands::sim::SimCommand;
-use crate::serve::{self, Settings};
+use crate::serve::{self, Address, Settings};
 
 /// Exit status of a command that failed.
 pub(crate) const FAILED: u8 = 1;
@@ -94,6 +94,9 @@ pub(crate) struct RunArgs {
     pub(crate) memory: Option<ByteSize>,
     #[command(flatten)]
     pub(crate) job: JobArgs,
+    /// Load the tables into PostgreSQL besides: postgres://USER:PASSWORD@HOST/DATABASE?schema=NAME&key.TABLE=COLUMN
+    #[arg(long, value_name = "URL", env = "FOREBAY_SINK_URL", hide_env_values = true)]
+    pub(crate) sink: Option<Address>,
     /// Write a JSON report to this file at the end
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,
@@ -301,6 +304,9 @@ pub(crate) struct RejectsArgs {
     /// With --replay: how progress is shown
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
     pub(crate) progress: ProgressKind,
+    /// With --replay: the database that the job's tables are loaded into
+    #[arg(long, value_name = "URL", env = "FOREBAY_SINK_URL", hide_env_values = true)]
+    pub(crate) sink: Option<Address>,
     /// With --replay: write a JSON report
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,

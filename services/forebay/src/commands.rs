@@ -12,6 +12,7 @@ pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod sim;
+pub(crate) mod sink;
 pub(crate) mod submit;
 pub(crate) mod tables;
 pub(crate) mod watch;
@@ -100,6 +101,7 @@ pub(crate) async fn plan_for(
         steps: !steps.is_empty(),
         enrichment: prepared.recipe.steps.iter().any(|step| matches!(step, Step::Enrich(_))),
         bucket: output.starts_with("s3://"),
+        sink: prepared.tuning.sink.is_some(),
     };
     let plan = Plan::new(&request).map_err(Usage)?;
     Ok((plan, prepared, steps))

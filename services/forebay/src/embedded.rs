@@ -11,8 +11,10 @@ use forebay_lake::STATE_FOLDER;
 use forebay_objects::{Place, Writers};
 use forebay_queue::{JobQueue, SqliteQueue, WorkHandler};
 use forebay_recipe::Prepared;
+use forebay_seal::Keys;
+use forebay_sink::SinkUrl;
 use forebay_steps::Steps;
-use forebay_storage::Storage;
+use forebay_storage::{Loader, Storage};
 use forebay_transform::Transform;
 use forebay_types::{JobId, REJECTS_TABLE};
 use tokio::task::JoinSet;
@@ -39,6 +41,10 @@ pub struct EmbeddedConfig {
     pub commit_interval: Duration,
     /// True if the process before this one died of something that was no clean stop, as its supervisor saw.
     pub crashed: bool,
+    /// Database that the tables are loaded into besides.
+    pub sink: Option<SinkUrl>,
+    /// Keys that protected records are encrypted with while they wait.
+    pub keys: Keys,
 }
 
 /// All services in one process, over SQLite and one output.
@@ -97,7 +103,9 @@ impl Embedded {
         queue.clear().await?;
         // Chunks whose messages these were would otherwise wait until the dispatcher takes them for lost.
         catalog.undispatch_stale(Duration::ZERO).await?;
-        let wiring = Wiring::new(catalog, config.plan, supervisor::owner())?;
+        let mut wiring = Wiring::new(catalog, config.plan, supervisor::owner())?;
+        wiring.sink = config.sink;
+        wiring.keys = config.keys;
         let storage = wiring.storage(config.file_bytes, config.commit_interval, spill)?;
         let cache = CacheLocation::File(folder.join(CACHE_FILE));
         let enrichment = wiring.enrichment(cache, folder.clone()).await?;
@@ -106,6 +114,7 @@ impl Embedded {
             Arc::clone(&enrichment) as Arc<dyn forebay_api::Enrichment>,
         )?;
         recover(&wiring.catalog, &storage, &transform, config.crashed).await?;
+        let loader = wiring.loader()?;
         let backlog = wiring.plan.in_flight as u64 * 4;
         let gateway = wiring.gateway(Reach::Anywhere, Writers::One, backlog)?;
         let mut started = Self {
@@ -119,11 +128,11 @@ impl Embedded {
             tasks: JoinSet::new(),
             _lock: lock,
         };
-        started.spawn(&wiring, queue, storage);
+        started.spawn(&wiring, queue, storage, loader);
         Ok(started)
     }
 
-    fn spawn(&mut self, wiring: &Wiring, queue: Arc<SqliteQueue>, storage: Arc<Storage>) {
+    fn spawn(&mut self, wiring: &Wiring, queue: Arc<SqliteQueue>, storage: Arc<Storage>, loader: Option<Loader>) {
         let (handler, stop) = (Arc::clone(&self.transform), self.intake.clone());
         let (worker, in_flight) = (Arc::clone(&queue), wiring.plan.in_flight);
         self.tasks.spawn(async move {
@@ -134,6 +143,10 @@ impl Embedded {
         self.tasks.spawn(wiring.keep_leases(self.intake.clone()));
         let (writer, stop) = (Arc::clone(&storage), self.stop.clone());
         self.tasks.spawn(async move { writer.run(stop).await });
+        if let Some(loader) = loader {
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move { loader.run(stop).await });
+        }
         let dispatcher = wiring.dispatcher(queue, storage);
         let stop = self.stop.clone();
         self.tasks.spawn(async move { dispatcher.run(stop).await });

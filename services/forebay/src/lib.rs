@@ -4,6 +4,8 @@
 mod cli;
 mod commands;
 mod embedded;
+mod keys;
+mod leases;
 mod plan;
 mod report;
 mod serve;
@@ -13,5 +15,7 @@ mod wiring;
 
 pub use cli::main;
 pub use embedded::{Embedded, EmbeddedConfig};
+pub use leases::keep_leases;
 pub use plan::{Holder, Plan, PlanRequest, Roles};
 pub use report::Report;
+pub use serve::RemoteWriters;

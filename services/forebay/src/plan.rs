@@ -51,6 +51,8 @@ pub struct PlanRequest {
     pub enrichment: bool,
     /// Whether the output is a bucket, whose upload parts must be 5 MiB or more.
     pub bucket: bool,
+    /// Whether committed files are loaded into a database.
+    pub sink: bool,
 }
 
 /// Who may hold how much of the budget, at worst.
@@ -86,6 +88,10 @@ pub struct Plan {
     pub row_group_bytes: u64,
     /// Bytes of an upload's part.
     pub part_bytes: u64,
+    /// Budget of one table that is loaded into the sink.
+    pub load_memory: u64,
+    /// Tables that are loaded at the same time.
+    pub loads: u64,
 }
 
 impl Plan {
@@ -163,6 +169,16 @@ impl Plan {
                 how: format!("{} files x 2 parts of {}", request.tables, ByteSize(part_bytes)),
             });
         }
+        // A row group as written, its columns decoded, and what is on its way to the server.
+        let load_memory = row_group_bytes * 2 + MIB;
+        let loads = if request.sink && request.roles.storage { (data / 8 / load_memory).clamp(1, 4) } else { 0 };
+        if loads > 0 {
+            holders.push(Holder {
+                name: "loads",
+                bytes: loads * load_memory,
+                how: format!("{loads} tables x (2 row groups + 1MiB on the way to the sink)"),
+            });
+        }
         let planned: u64 = holders.iter().map(|holder| holder.bytes).sum();
         // Rows of more tables than these go to disk earlier.
         let least = if request.roles.storage { request.tables.min(4) * row_group_bytes } else { 0 };
@@ -192,6 +208,8 @@ impl Plan {
             sql_memory,
             row_group_bytes,
             part_bytes,
+            load_memory,
+            loads,
         })
     }
 
@@ -218,15 +236,18 @@ mod tests {
             steps: false,
             enrichment: false,
             bucket: false,
+            sink: false,
         }
     }
 
     #[test]
     fn the_sum_is_the_budget_and_small_budgets_fit() {
         for memory in [96, 128, 256, 1024, 16_384] {
-            let plan = Plan::new(&request(memory)).unwrap();
-            assert_eq!(plan.holders.iter().map(|h| h.bytes).sum::<u64>(), memory << 20, "{memory}");
-            assert!(plan.in_flight >= 1);
+            for sink in [false, true] {
+                let plan = Plan::new(&PlanRequest { sink, ..request(memory) }).unwrap();
+                assert_eq!(plan.holders.iter().map(|h| h.bytes).sum::<u64>(), memory << 20, "{memory}");
+                assert!(plan.in_flight >= 1 && (plan.loads >= 1) == sink);
+            }
         }
     }
 

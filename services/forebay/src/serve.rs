@@ -1,5 +1,6 @@
 //! `forebay serve`: one service, or all of them, as a process that others call.
 
+mod counted;
 mod drain;
 mod enrichers;
 mod sampler;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ServeArgs, Service, log_to_standard_error};
 use crate::commands::{Usage, default_memory, service_error};
+use crate::keys;
 use crate::plan::{Plan, PlanRequest, Roles};
 use crate::supervisor::{self, Role};
 use crate::trim;
@@ -41,7 +43,8 @@ use crate::wiring::Wiring;
 
 use enrichers::RemoteEnrichers;
 use settings::LogForm;
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Address, Settings};
+pub use writers::RemoteWriters;
 
 /// Where `forebay serve all` keeps everything when nothing else is said.
 const DEFAULT_STORE: &str = "forebay-store";
@@ -175,7 +178,7 @@ impl Node {
             sampler::enrichment(Arc::clone(&enrichment), &metrics, node.stop.clone(), &mut node.tasks);
             services = services.enrichment(enrichment);
         } else {
-            services = node.wire(service, settings, died, &metrics, services).await?;
+            services = Box::pin(node.wire(service, settings, died, &metrics, services)).await?;
         }
         let health = services.health();
         let options = ServerOptions {
@@ -219,9 +222,14 @@ impl Node {
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         (wiring.intake, wiring.stop) = (self.intake.clone(), self.stop.clone());
+        wiring.keys = keys::given(settings.keys.as_ref().map(|keys| keys.0.as_str()), settings.key_file.as_deref())?;
+        if let Some(url) = &settings.sink_url {
+            wiring.sink = Some(url.0.parse().map_err(|error| Usage(format!("{error} (setting sink_url)")))?);
+        }
         if let Some(lease) = settings.lease {
             wiring.lease = lease.0;
         }
+        wiring.observer = counted::observer(metrics);
         sampler::start(&wiring, metrics, &mut self.tasks);
         let leases = wiring.keep_leases(self.stop.clone());
         self.tasks.spawn(async move {
@@ -234,7 +242,7 @@ impl Node {
             storage
         } else {
             let addresses = Settings::needed(&settings.storage_url, "storage_url", "FOREBAY_STORAGE_URL")?;
-            Arc::new(writers::RemoteWriters::connect(&addresses, &client_security(settings)).map_err(service_error)?)
+            Arc::new(RemoteWriters::connect(&addresses, &client_security(settings)).map_err(service_error)?)
         };
         if !roles.gateway && !roles.transform {
             return Ok(services);
@@ -288,6 +296,13 @@ impl Node {
             writer.take_over(stop).await;
             Ok(())
         });
+        if let Some(loader) = wiring.loader()? {
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                loader.run(stop).await;
+                Ok(())
+            });
+        }
         let (janitor, stop) = (Janitor::new(Arc::clone(&wiring.catalog)), self.stop.clone());
         self.tasks.spawn(async move {
             janitor.run(stop).await;
@@ -390,6 +405,7 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         enrichment: roles.transform && roles.gateway,
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),
+        sink: settings.sink_url.is_some(),
     };
     Plan::new(&request).map_err(|error| Usage(format!("{error} (setting memory)")).into())
 }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_api::Observer;
 use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig};
@@ -9,18 +10,18 @@ use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
 use forebay_queue::JobQueue;
-use forebay_storage::{Storage, StorageConfig};
+use forebay_seal::Keys;
+use forebay_sink::{PostgresSink, SinkUrl};
+use forebay_storage::{Loader, Storage, StorageConfig};
 use forebay_transform::{Transform, TransformConfig};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::leases::keep_leases;
 use crate::plan::Plan;
 
 /// How long a chunk, or a group of files, is held without a sign of life of its process.
 const LEASE: Duration = Duration::from_secs(15);
-
-/// A lease is renewed so many times before it would run out.
-const RENEWALS: u32 = 3;
 
 /// What the services of one process share, and how each is made of it. One process or several: the wires are these.
 #[derive(Debug)]
@@ -38,6 +39,12 @@ pub(crate) struct Wiring {
     pub(crate) stop: CancellationToken,
     /// How long leases last without a sign of life.
     pub(crate) lease: Duration,
+    /// Who counts what the services do.
+    pub(crate) observer: Observer,
+    /// Keys that protected records are encrypted with while they wait.
+    pub(crate) keys: Keys,
+    /// Database that jobs may have their tables loaded into.
+    pub(crate) sink: Option<SinkUrl>,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -59,6 +66,9 @@ impl Wiring {
             intake: CancellationToken::new(),
             stop: CancellationToken::new(),
             lease: LEASE,
+            observer: Observer::default(),
+            keys: Keys::none(),
+            sink: None,
             _standing: standing,
         })
     }
@@ -87,8 +97,17 @@ impl Wiring {
                 commit_interval,
                 encoders: self.plan.workers,
                 spill,
+                observer: self.observer.clone(),
             },
         ))
+    }
+
+    /// What loads committed groups into the sink, if there is one.
+    pub(crate) fn loader(&self) -> anyhow::Result<Option<Loader>> {
+        let Some(url) = self.sink.clone().filter(|_| self.plan.loads > 0) else { return Ok(None) };
+        let sink = PostgresSink::new(url, self.plan.loads as usize);
+        let (catalog, changed) = (Arc::clone(&self.catalog), Arc::clone(&self.changed));
+        Ok(Some(Loader::new(catalog, sink, self.pool("loads")?, self.plan.load_memory, changed)))
     }
 
     /// The enrichment service of this process.
@@ -116,6 +135,8 @@ impl Wiring {
                 chunk_memory: self.plan.chunk_memory,
                 sql_memory: self.plan.sql_memory as usize,
                 staging_folder: STAGING_FOLDER.to_owned(),
+                observer: self.observer.clone(),
+                keys: self.keys.clone(),
             },
             Arc::clone(&self.changed),
             self.stop.clone(),
@@ -134,6 +155,9 @@ impl Wiring {
                 staging_folder: STAGING_FOLDER.to_owned(),
                 reach,
                 writers,
+                observer: self.observer.clone(),
+                keys: self.keys.clone(),
+                sink: self.sink.as_ref().map(|url| url.target().clone()),
             },
             Arc::clone(&self.changed),
             self.intake.clone(),
@@ -150,19 +174,8 @@ impl Wiring {
         })
     }
 
-    /// Renews the leases of whatever this process holds, chunks and groups, until `stop`.
+    /// Renews the leases of whatever this process holds until `stop`.
     pub(crate) fn keep_leases(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let (catalog, owner, lease) = (Arc::clone(&self.catalog), self.owner.clone(), self.lease);
-        async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(lease / RENEWALS) => {}
-                }
-                if let Err(error) = catalog.renew(&owner, lease).await {
-                    tracing::warn!(%error, "failed to renew leases");
-                }
-            }
-        }
+        keep_leases(Arc::clone(&self.catalog), self.owner.clone(), self.lease, self.observer.clone(), stop)
     }
 }

@@ -83,14 +83,14 @@ impl JobFraming {
         };
         let raw = encode(&batches).map_err(|error| Failure::unusable(error.to_string()))?;
         let (start, sum) = (state.offset, checksum(&raw));
-        let (end, key) = (start + raw.len() as u64, format!("{}/{}-{start}-{sum:032x}.zst", self.job.id, state.index));
-        self.staging.put(&key, Bytes::from(raw)).await?;
+        let (end, key) = (start + raw.len() as u64, self.staging_key(state, start, sum));
+        self.stage(&key, Bytes::from(raw)).await?;
         Ok(NewChunk {
             input: state.index,
             source: ChunkSource::Staged { key, start, end, skip: 0 },
             first_record: state.records,
             records: rows,
-            checksum: Some(sum),
+            checksum: self.kept_checksum(state, sum),
             bytes: end - start,
         })
     }

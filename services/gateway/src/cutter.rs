@@ -167,9 +167,9 @@ impl<'a> Cutter<'a> {
             return Err(Failure::unusable("a chunk's bytes were not held".to_owned()));
         };
         let sum = checksum(raw);
-        let key = format!("{}/{}-{start}-{sum:032x}.zst", self.framing.job.id, self.state.index);
-        self.framing.staging.put(&key, Bytes::copy_from_slice(raw)).await?;
-        chunk.checksum = Some(sum);
+        let key = self.framing.staging_key(&self.state, start, sum);
+        self.framing.stage(&key, Bytes::copy_from_slice(raw)).await?;
+        chunk.checksum = self.framing.kept_checksum(&self.state, sum);
         chunk.source = ChunkSource::Staged { key, start, end, skip: 0 };
         Ok(())
     }

@@ -1,14 +1,16 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_api::Storage;
-use forebay_catalog::Catalog;
+use forebay_catalog::{Catalog, CatalogError, ChunkRef};
 use forebay_objects::{Place, Staging};
-use forebay_queue::{JobQueue, WorkItem};
+use forebay_queue::{JobQueue, TraceParent, WorkItem};
+use forebay_telemetry::trace;
 use forebay_types::{JobId, JobState};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// Longest time between two looks at the outbox.
 const TICK: Duration = Duration::from_millis(50);
@@ -88,9 +90,10 @@ impl Dispatcher {
                 Err(_) => AFTER_FAILURE,
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.0.changed.notified(), if step.is_ok() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = forebay_runtime::sleep(wait) => {}
             }
         }
     }
@@ -111,7 +114,7 @@ impl Dispatcher {
     async fn end_jobs(&self, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         self.stop_over_reject_limit().await?;
         let (mut after, mut failed) = (None, None);
-        seen.flushed.retain(|_, since| since.elapsed() < FLUSH_AGAIN);
+        seen.flushed.retain(|_, since| forebay_runtime::now() - *since < FLUSH_AGAIN);
         loop {
             let jobs = self.0.catalog.written_jobs(after, CLEAN).await?;
             let Some(last) = jobs.last() else { break };
@@ -154,8 +157,7 @@ impl Dispatcher {
         if room > 0 {
             let chunks = catalog.dispatchable(room.min(100) as u32).await?;
             if !chunks.is_empty() {
-                let items: Vec<WorkItem> =
-                    chunks.iter().map(|chunk| WorkItem::new(chunk.job, chunk.chunk, chunk.epoch)).collect();
+                let items = self.messages(&chunks).await?;
                 // Marked afterwards: a crash in between pushes them again, and the queue knows their ids.
                 queue.push(&items).await?;
                 catalog.mark_dispatched(&chunks).await?;
@@ -165,22 +167,43 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// The messages for chunks, each in the trace that its job was submitted in.
+    async fn messages(&self, chunks: &[ChunkRef]) -> Result<Vec<WorkItem>, CatalogError> {
+        let mut traces: BTreeMap<JobId, Option<TraceParent>> = BTreeMap::new();
+        let mut messages = Vec::with_capacity(chunks.len());
+        for ChunkRef { job, chunk, epoch } in chunks.iter().copied() {
+            let trace = match traces.get(&job) {
+                Some(trace) => *trace,
+                None => {
+                    let text = self.0.catalog.job(job).await?.traceparent;
+                    *traces.entry(job).or_insert(text.and_then(|text| text.parse().ok()))
+                }
+            };
+            messages.push(WorkItem::new(job, chunk, epoch).with_traceparent(trace));
+        }
+        Ok(messages)
+    }
+
     /// Ends a job whose input is framed and whose chunks are all written.
     async fn end(&self, job: JobId, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let catalog = &self.0.catalog;
-        if let Err(error) = self.0.storage.flush(job).await {
+        let row = catalog.job(job).await?;
+        let span = tracing::info_span!("end", job.id = %job);
+        if let Some(traceparent) = &row.traceparent {
+            trace::follow(&span, traceparent);
+        }
+        if let Err(error) = self.0.storage.flush(job).instrument(span).await {
             if error.kind == forebay_api::ErrorKind::FailedPrecondition {
                 catalog.end_job(job, JobState::Failed, Some(error.message.clone())).await?;
                 self.0.changed.notify_waiters();
             }
             return Err(error.into());
         }
-        seen.flushed.insert(job, Instant::now());
+        seen.flushed.insert(job, forebay_runtime::now());
         // The last commit may have brought too many rejects.
         if catalog.job_complete(job).await? && !self.stop_over_reject_limit().await?.contains(&job) {
             self.clean_staging().await?;
-            let output = catalog.job(job).await?.output;
-            Staging::new(Place::open(&output)?.child(&self.0.staging_folder)?).remove_job(job).await?;
+            Staging::new(Place::open(&row.output)?.child(&self.0.staging_folder)?).remove_job(job).await?;
             catalog.end_job(job, JobState::Done, None).await?;
             self.0.changed.notify_waiters();
         }

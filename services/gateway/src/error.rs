@@ -77,6 +77,7 @@ impl From<Failure> for ServiceError {
             Failure::Store(StoreError::Changed { .. }) => (ErrorKind::FailedPrecondition, "INPUT_CHANGED"),
             Failure::Store(StoreError::Full { .. }) => (ErrorKind::FailedPrecondition, "DISK_FULL"),
             Failure::Store(StoreError::Corrupt { .. }) => (ErrorKind::FailedPrecondition, "INPUT_CORRUPT"),
+            Failure::Store(StoreError::Sealed(_)) => (ErrorKind::FailedPrecondition, "KEY_MISSING"),
             Failure::Store(StoreError::Store { .. }) => (ErrorKind::FailedPrecondition, "STORE_FAILED"),
             Failure::Lake(LakeError::SchemaMismatch { .. }) => (ErrorKind::FailedPrecondition, "SCHEMA_MISMATCH"),
             Failure::Lake(_) => (ErrorKind::FailedPrecondition, "TABLE_FAILED"),

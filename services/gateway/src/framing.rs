@@ -2,17 +2,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_api::{Constraint, ServiceError, SubmitEvent};
+use forebay_api::{Constraint, Event, Observer, ServiceError, SubmitEvent};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, Cursor, Job, NewChunk};
 use forebay_decode::{CsvHeader, Dialect};
 use forebay_framing::{Framer, Framing, Targets, header_end};
-use forebay_objects::{Compression, Content, Input, InputInfo, Staging, StoreError, decompress};
+use forebay_objects::{Compression, Content, Input, InputInfo, SEALED, Staging, StoreError, decompress};
 use forebay_recipe::Prepared;
-use futures::StreamExt;
+use forebay_seal::{Keys, is_sealed, open_stream};
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::cutter::Cutter;
 use crate::error::Failure;
@@ -34,6 +36,10 @@ pub(crate) struct JobFraming {
     pub(crate) job: Job,
     pub(crate) prepared: Prepared,
     pub(crate) staging: Staging,
+    /// Encrypts copies of what is protected.
+    pub(crate) keys: Keys,
+    /// Opens encrypted inputs.
+    pub(crate) input_keys: Keys,
     /// Input bytes that a chunk aims at.
     pub(crate) chunk_bytes: u64,
     /// Chunks that may wait for workers.
@@ -44,6 +50,8 @@ pub(crate) struct JobFraming {
     pub(crate) quota: Option<u64>,
     /// What the framing waits for, for those who watch.
     pub(crate) waits: Waits,
+    /// Who counts bytes.
+    pub(crate) observer: Observer,
     /// The client that submitted the job.
     pub(crate) events: mpsc::Sender<Result<SubmitEvent, ServiceError>>,
 }
@@ -71,7 +79,7 @@ impl JobFraming {
             let input = Input::reopen(&known.identity).await?;
             let start = if sent.is_some() { resume_point(&known).offset } else { 0 };
             let stream = match &sent {
-                Some(sent) => sent.of(known.index, &known.identity.uri, start),
+                Some(sent) => self.counted(sent.of(known.index, &known.identity.uri, start)),
                 None => input.frames(0),
             };
             let known_info = known.info.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -95,6 +103,20 @@ impl JobFraming {
         Ok(())
     }
 
+    /// Counts what a client sends.
+    fn counted(&self, frames: Frames) -> Frames {
+        let observer = self.observer.clone();
+        frames.inspect_ok(move |frame| observer.tell(Event::Received { bytes: frame.len() as u64 })).boxed()
+    }
+
+    /// Makes a copy of a chunk durable.
+    pub(crate) async fn stage(&self, key: &str, raw: Bytes) -> Result<(), Failure> {
+        let bytes = raw.len() as u64;
+        self.staging.put(key, raw).await?;
+        self.observer.tell(Event::Staged { bytes });
+        Ok(())
+    }
+
     /// Finds out what an input holds. The stream that is given back begins at the input's start, decompressed.
     async fn recognise(
         &self,
@@ -102,12 +124,15 @@ impl JobFraming {
         input: &Input,
         mut stream: Frames,
     ) -> Result<(InputInfo, Frames), Failure> {
-        let first = match stream.next().await {
-            Some(frame) => frame?,
-            None => Bytes::new(),
-        };
-        let compression = Compression::of(&first);
         let uri = input.identity().uri.clone();
+        let mut first = stream.next().await.transpose()?.unwrap_or_default();
+        let sealed = is_sealed(&first);
+        if sealed {
+            let whole: Frames = futures::stream::once(async { Ok(first) }).chain(stream).boxed();
+            stream = open_stream(self.input_keys.opening().map_err(StoreError::from)?, forebay_seal::INPUT, whole);
+            first = stream.next().await.transpose()?.unwrap_or_default();
+        }
+        let compression = Compression::of(&first);
         let whole: Frames = futures::stream::once(async { Ok(first) }).chain(stream).boxed();
         let mut plain = match compression {
             Some(compression) => decompress(uri.clone(), compression, whole),
@@ -125,18 +150,20 @@ impl JobFraming {
         let content = Content::of(format, prefix);
         refuse_unreadable(&uri, content, prefix)?;
         let plain = futures::stream::once(async { Ok(first) }).chain(plain).boxed();
-        Ok((InputInfo { content, compression }, plain))
+        Ok((InputInfo { content, compression, sealed }, plain))
     }
 
     /// `start` is where the stream begins in the input.
     async fn frame(&self, state: InputFraming, start: u64, stream: Frames) -> Result<(), Failure> {
-        let by_reference = state.input.is_durable() && state.info.compression.is_none();
+        let by_reference = state.input.is_durable() && state.info.compression.is_none() && !state.info.sealed;
         let staged = !by_reference || matches!(state.info.content, Content::ArrowFile | Content::ArrowStream);
-        if staged && self.prepared.layout.protected {
+        if staged
+            && self.is_protected(&state)
+            && let Err(error) = self.keys.sealing()
+        {
             return Err(Failure::unusable(format!(
-                "{}: this recipe protects fields, and this input would have to be copied to staging in the clear; \
-                 give it as an uncompressed NDJSON, JSON, CSV or Parquet file, or, if it is synthetic or public, say \
-                 --set protect=off",
+                "{}: this recipe protects fields, and this input has to be copied to staging: {error}; or give it as an \
+                 uncompressed NDJSON, JSON, CSV or Parquet file, or, if it is synthetic or public, say --set protect=off",
                 state.input.identity().uri
             )));
         }
@@ -149,6 +176,27 @@ impl JobFraming {
             Content::ArrowFile | Content::ArrowStream => self.frame_arrow(state, stream).await,
             Content::Ndjson | Content::Json | Content::Csv => self.frame_text(state, start, stream, by_reference).await,
         }
+    }
+
+    /// Whether copies of an input's chunks are encrypted.
+    fn is_protected(&self, state: &InputFraming) -> bool {
+        state.info.sealed || self.prepared.is_protected()
+    }
+
+    /// The key of a chunk's copy in staging. That of an encrypted one tells nothing about its content.
+    pub(crate) fn staging_key(&self, state: &InputFraming, start: u64, checksum: u128) -> String {
+        let (job, input) = (self.job.id, state.index);
+        if self.is_protected(state) {
+            format!("{job}/{input}-{start}-{}.zst{SEALED}", Uuid::new_v4().simple())
+        } else {
+            format!("{job}/{input}-{start}-{checksum:032x}.zst")
+        }
+    }
+
+    /// The checksum of a chunk's copy that the catalog keeps. One that is encrypted has its own, and what a few bytes
+    /// add up to would tell them.
+    pub(crate) fn kept_checksum(&self, state: &InputFraming, checksum: u128) -> Option<u128> {
+        (!self.is_protected(state)).then_some(checksum)
     }
 
     async fn frame_text(

@@ -4,15 +4,17 @@ use std::time::Duration;
 use forebay_api::{Caller, ErrorKind, RecipeSource, ServiceError, SubmitRequest};
 use forebay_catalog::{Catalog, NewJob, OpenedJob};
 use forebay_lake::{DeltaLog, rejects_place, rejects_schema, table_place};
-use forebay_objects::{Input, Place, Writers};
+use forebay_objects::{Input, Place};
 use forebay_recipe::{FormatName, Prepared, Recipe, RecipeError, Step, shipped};
+use forebay_sink::SinkTarget;
 use forebay_steps::Steps;
 use forebay_types::InputIdentity;
 
+use crate::GatewayConfig;
 use crate::error::Failure;
 
 /// Settings that change which rows come out. The others may differ when a job is resumed.
-const MEANINGFUL: &[&str] = &["protect", "on_error", "unknown_fields", "source.format", "source.record_limit"];
+const MEANINGFUL: &[&str] = &["protect", "on_error", "unknown_fields", "source.format", "source.record_limit", "sink"];
 
 /// When a tenant whose jobs are all running may ask again.
 const QUOTA_RETRY: Duration = Duration::from_secs(5);
@@ -27,7 +29,7 @@ pub(crate) struct Opened {
 /// Checks everything that can be checked before anything runs, and puts the job into the catalog.
 pub(crate) async fn open(
     catalog: &Catalog,
-    writers: Writers,
+    config: &GatewayConfig,
     caller: &Caller,
     request: &SubmitRequest,
 ) -> Result<Opened, Failure> {
@@ -53,8 +55,9 @@ pub(crate) async fn open(
     if inputs.is_empty() {
         inputs.push(Input::sent("-", None, None));
     }
+    let sink = sink(config, prepared.tuning.sink.as_deref())?;
     let output = Place::open(&request.output)?;
-    output.probe(writers).await?;
+    output.probe(config.writers).await?;
     let digest = digest(&text, &prepared.recipe, &settings);
     let key = request.key.clone().unwrap_or_else(|| derived_key(&prepared.recipe.name, &digest, &inputs));
     check_quota(catalog, caller, &key).await?;
@@ -70,6 +73,8 @@ pub(crate) async fn open(
             settings: serde_json::to_string(&settings).unwrap_or_default(),
             inputs,
             max_rejects: request.max_rejects,
+            traceparent: forebay_telemetry::trace::traceparent(),
+            sink,
         })
         .await?;
     // The tables are made before any row is read: one that does not fit is found at once, and one that gets no rows
@@ -79,6 +84,25 @@ pub(crate) async fn open(
     }
     DeltaLog::open(rejects_place(&output)?).await?.ensure(&rejects_schema()).await?;
     Ok(Opened { opened, prepared, output })
+}
+
+/// The sink that a job asks for. The password is the service's: a client can't have it used for another database.
+fn sink(config: &GatewayConfig, asked: Option<&str>) -> Result<Option<String>, Failure> {
+    let Some(asked) = asked else { return Ok(None) };
+    let asked: SinkTarget =
+        asked.parse().map_err(|error: forebay_sink::SinkError| Failure::unusable(error.to_string()))?;
+    match &config.sink {
+        Some(ours) if ours.same_database(&asked) => Ok(Some(asked.to_string())),
+        Some(ours) => Err(Failure::unusable(format!(
+            "the job asks for the sink {}, and this service has {}: ask for that one, or change the setting sink_url",
+            asked.database(),
+            ours.database()
+        ))),
+        None => Err(Failure::unusable(format!(
+            "the job asks for the sink {}, and none is set: add --sink, or the setting sink_url (FOREBAY_SINK_URL)",
+            asked.database()
+        ))),
+    }
 }
 
 /// Refuses a new job of a tenant who has as many running as it may.

@@ -91,7 +91,9 @@ fn interrupted(uri: &str, error: ServiceError) -> StoreError {
 pub(crate) fn resume_point(input: &Input) -> ResumePoint {
     let info: Option<InputInfo> = input.info.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let seekable = info.is_some_and(|info| {
-        info.compression.is_none() && matches!(info.content, Content::Ndjson | Content::Json | Content::Csv)
+        info.compression.is_none()
+            && !info.sealed
+            && matches!(info.content, Content::Ndjson | Content::Json | Content::Csv)
     });
     let offset = if seekable { input.offset } else { 0 };
     ResumePoint { input: input.index, offset, complete: input.complete }

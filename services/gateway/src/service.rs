@@ -7,14 +7,16 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use async_trait::async_trait;
 use forebay_api::{
-    Accepted, BoxStream, Caller, Constraint, InputFrame, JobProgress, JobSummary, RejectRow, ServiceError, SubmitEvent,
-    SubmitRequest, TableRows,
+    Accepted, BoxStream, Caller, Constraint, InputFrame, JobProgress, JobSummary, Observer, RejectRow, ServiceError,
+    SubmitEvent, SubmitRequest, TableRows,
 };
 use forebay_budget::{Budget, Pool};
 use forebay_catalog::{Catalog, Job, JobProgressRow};
 use forebay_lake::{LakeError, TableReader, rejects_place};
 use forebay_objects::{Place, Staging, Writers};
 use forebay_recipe::Prepared;
+use forebay_seal::Keys;
+use forebay_sink::SinkTarget;
 use forebay_types::{ChunkState, JobId, JobState};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{Notify, mpsc};
@@ -47,6 +49,12 @@ pub struct GatewayConfig {
     pub reach: Reach,
     /// Who commits to the tables of its jobs.
     pub writers: Writers,
+    /// Who counts bytes.
+    pub observer: Observer,
+    /// Keys that protected records are encrypted with while they wait.
+    pub keys: Keys,
+    /// The database that jobs may have their tables loaded into.
+    pub sink: Option<SinkTarget>,
 }
 
 /// The gateway, in this process.
@@ -83,8 +91,7 @@ impl Gateway {
     ) -> Result<BoxStream<Result<SubmitEvent, ServiceError>>, Failure> {
         let request = self.config.reach.check(caller, request)?;
         let sent = request.inputs.is_empty();
-        let job::Opened { opened, prepared, output } =
-            job::open(&self.catalog, self.config.writers, caller, &request).await?;
+        let job::Opened { opened, prepared, output } = job::open(&self.catalog, &self.config, caller, &request).await?;
         let job = opened.job;
         let ended = (job.state != JobState::Running).then_some(job.state);
         let inputs = if sent { self.catalog.inputs(job.id).await? } else { Vec::new() };
@@ -123,7 +130,13 @@ impl Gateway {
             catalog: Arc::clone(&self.catalog),
             budget: self.budget.clone(),
             intake: self.intake.clone(),
-            staging: Staging::new(output.child(&self.config.staging_folder)?),
+            staging: Staging::new(output.child(&self.config.staging_folder)?).with_keys(self.config.keys.clone()),
+            keys: self.config.keys.clone(),
+            // Whoever sends an encrypted input could have its content written in the clear.
+            input_keys: match self.config.reach {
+                Reach::Anywhere => self.config.keys.clone(),
+                Reach::Served { .. } => Keys::none(),
+            },
             prepared,
             chunk_bytes: chunk_bytes.min(self.config.chunk_bytes),
             backlog: self.config.backlog,
@@ -131,6 +144,7 @@ impl Gateway {
             stop: self.stop.clone(),
             quota,
             waits: Waits::default(),
+            observer: self.config.observer.clone(),
             events,
             job,
         })

@@ -86,7 +86,7 @@ impl AttemptBuffer {
             }
             let batches = std::mem::take(&mut held.batches);
             let pages = Pages::Disk(folder.to_owned());
-            let group = tokio::task::spawn_blocking(move || {
+            let group = forebay_runtime::blocking(move || {
                 let sample = batches.iter().max_by_key(|batch| batch.num_rows());
                 let encoding = sample.map(Encoding::choose).transpose()?;
                 encoding.map(|encoding| encode(&encoding, batches, &pages)).transpose()

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use forebay_api::AttemptHeader;
+use forebay_api::{AttemptHeader, Event};
 use forebay_budget::Pool;
-use forebay_catalog::{Catalog, File};
+use forebay_catalog::{Catalog, File, WrittenChunk};
 use forebay_lake::{EncodedRowGroup, Encoding, FinishedFile, Pages, ParquetFile, encode};
 use forebay_objects::Place;
 use forebay_types::{ChunkId, GroupId};
@@ -42,6 +42,10 @@ pub(crate) struct Group {
     /// When an attempt was added last.
     pub(crate) added: Instant,
     chunks: Vec<(ChunkId, u32)>,
+    /// What its chunks add up to.
+    work: WrittenChunk,
+    /// Bytes of its files, once they are closed.
+    pub(crate) bytes: u64,
     tables: BTreeMap<String, OpenTable>,
     tasks: JoinSet<Result<(), Failure>>,
     context: GroupContext,
@@ -58,12 +62,14 @@ struct OpenTable {
 
 impl Group {
     pub(crate) fn new(id: GroupId, context: GroupContext) -> Self {
-        let now = Instant::now();
+        let now = forebay_runtime::now();
         Self {
             id,
             opened: now,
             added: now,
             chunks: Vec::new(),
+            work: WrittenChunk::default(),
+            bytes: 0,
             tables: BTreeMap::new(),
             tasks: JoinSet::new(),
             context,
@@ -73,6 +79,22 @@ impl Group {
     /// Size of the largest file.
     pub(crate) fn largest(&self) -> u64 {
         self.tables.values().map(|table| table.bytes.load(std::sync::atomic::Ordering::Relaxed)).max().unwrap_or(0)
+    }
+
+    /// Counts what a complete attempt has made of its chunk.
+    pub(crate) fn count(&mut self, written: &WrittenChunk) {
+        self.work.records_in += written.records_in;
+        for (sums, counts) in [(&mut self.work.rows, &written.rows), (&mut self.work.rejects, &written.rejects)] {
+            for (name, n) in counts {
+                *sums.entry(name.clone()).or_default() += n;
+            }
+        }
+    }
+
+    /// What there is to tell of it when it is committed.
+    pub(crate) fn committed(&self) -> Event<'_> {
+        let WrittenChunk { records_in, rejects, rows, .. } = &self.work;
+        Event::GroupCommitted { records_in: *records_in, rows: rows.values().sum(), rejects, bytes: self.bytes }
     }
 
     /// Takes a complete attempt. From here on its rows are in the group's files or in none: what can fail comes before
@@ -85,7 +107,7 @@ impl Group {
                 table.encoding = Some(Encoding::choose(sample)?);
             }
         }
-        self.added = Instant::now();
+        self.added = forebay_runtime::now();
         self.chunks.push((header.chunk, header.attempt));
         for (name, held) in buffer.tables {
             let table = self.tables.entry(name.clone()).or_default();
@@ -233,7 +255,7 @@ impl FileWriter {
         let room = bytes.min(self.context.encoding.capacity() / 2);
         let reserved =
             self.context.encoding.reserve(room).await.map_err(|error| Failure::Internal(error.to_string()))?;
-        let group = tokio::task::spawn_blocking(move || encode(&encoding, batches, &Pages::Memory)).await??;
+        let group = forebay_runtime::blocking(move || encode(&encoding, batches, &Pages::Memory)).await??;
         drop(reservations);
         self.append(group).await?;
         drop((reserved, permit));

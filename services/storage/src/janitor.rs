@@ -65,12 +65,14 @@ impl Janitor {
     pub async fn run(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.sweep_all() => {}
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
+                () = forebay_runtime::sleep(EVERY) => {}
             }
         }
     }
@@ -140,7 +142,7 @@ impl Janitor {
 
     fn is_old(&self, since: SystemTime) -> bool {
         // A time in the future is that of another clock, and not old.
-        since.elapsed().is_ok_and(|age| age >= self.age)
+        forebay_runtime::system_now().duration_since(since).is_ok_and(|age| age >= self.age)
     }
 
     async fn discard_unfinished(&self, table: &Place) -> Result<u64, Failure> {

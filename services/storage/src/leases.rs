@@ -21,8 +21,9 @@ impl Storage {
     pub async fn take_over(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.config.lease / LOOKS) => {}
+                () = forebay_runtime::sleep(self.config.lease / LOOKS) => {}
             }
             if let Err(failure) = self.clear_up_after_the_dead().await {
                 tracing::warn!(error = %failure, "failed to clear up after a writer that is gone");

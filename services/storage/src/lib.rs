@@ -10,7 +10,9 @@ mod error;
 mod group;
 mod janitor;
 mod leases;
+mod loader;
 mod service;
 
 pub use janitor::{Janitor, Swept};
+pub use loader::Loader;
 pub use service::{Storage, StorageConfig};

@@ -4,15 +4,21 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use forebay_api::{AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, BoxStream, ErrorKind, ServiceError};
+use forebay_api::{
+    AttemptHeader, AttemptItem, AttemptOutcome, AttemptReceipt, BoxStream, ErrorKind, Event, LogResult, Observer,
+    ServiceError,
+};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, CatalogError, CommitResult, File, WrittenChunk};
 use forebay_lake::{DeltaLog, Publication, table_place};
 use forebay_objects::Place;
+use forebay_runtime::{now, sleep};
+use forebay_telemetry::trace;
 use forebay_types::{ChunkId, GroupId, JobId};
 use futures::StreamExt;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::attempt::AttemptBuffer;
 use crate::error::Failure;
@@ -53,6 +59,8 @@ pub struct StorageConfig {
     pub encoders: usize,
     /// Local folder for what the budget does not hold.
     pub spill: PathBuf,
+    /// Who counts commits.
+    pub observer: Observer,
 }
 
 /// The storage writer, in this process.
@@ -66,13 +74,15 @@ pub struct Storage {
     encoding: Pool,
     encoders: Arc<Semaphore>,
     pub(crate) config: StorageConfig,
-    pub(crate) jobs: Mutex<HashMap<JobId, Arc<JobWriter>>>,
+    pub(crate) jobs: Mutex<BTreeMap<JobId, Arc<JobWriter>>>,
 }
 
 /// What the writer knows of one job.
 #[derive(Debug)]
 pub(crate) struct JobWriter {
     id: JobId,
+    /// The trace that it was submitted in.
+    traceparent: Option<String>,
     output: Place,
     context: GroupContext,
     /// The group that takes attempts now.
@@ -87,12 +97,12 @@ pub(crate) struct JobWriter {
 
 impl JobWriter {
     fn touch(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = now();
     }
 
     /// True if nothing would be lost with it, and it was not asked for in a while.
     fn is_idle(&self) -> bool {
-        let since = self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let since = now() - *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let is_empty = self.open.try_lock().is_ok_and(|open| open.is_none())
             && self.given_up.try_lock().is_ok_and(|given_up| given_up.is_empty());
         since >= FORGET && is_empty
@@ -111,7 +121,7 @@ impl Storage {
             encoding,
             encoders,
             config,
-            jobs: Mutex::new(HashMap::new()),
+            jobs: Mutex::new(BTreeMap::new()),
         })
     }
 
@@ -123,7 +133,7 @@ impl Storage {
         T: Send + 'static,
     {
         let me = self.me.upgrade().ok_or_else(|| Failure::Internal("the writer is gone".to_owned()))?;
-        tokio::spawn(work(me)).await?
+        tokio::spawn(work(me).in_current_span()).await?
     }
 
     async fn job(&self, id: JobId) -> Result<Arc<JobWriter>, Failure> {
@@ -144,12 +154,13 @@ impl Storage {
         };
         let job = Arc::new(JobWriter {
             id,
+            traceparent: row.traceparent,
             output,
             context,
             open: Mutex::new(None),
             closing: Mutex::new(HashMap::new()),
             given_up: Mutex::new(Vec::new()),
-            used: std::sync::Mutex::new(Instant::now()),
+            used: std::sync::Mutex::new(now()),
         });
         jobs.insert(id, Arc::clone(&job));
         Ok(job)
@@ -176,8 +187,9 @@ impl Storage {
     pub async fn run(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(TICK) => {}
+                () = sleep(TICK) => {}
             }
             let jobs: Vec<_> = {
                 let mut jobs = self.jobs.lock().await;
@@ -205,7 +217,7 @@ impl Storage {
             if self.budget.pressure() == Pressure::Critical {
                 group.flush_pending();
             }
-            (group.opened.elapsed() >= self.config.commit_interval, group.added.elapsed() >= IDLE)
+            (now() - group.opened >= self.config.commit_interval, now() - group.added >= IDLE)
         };
         // At the end of a job each of its writers finds out by itself.
         if due || (idle && is_all_written(&self.catalog, job.id).await?) { self.close(job).await } else { Ok(()) }
@@ -281,7 +293,11 @@ impl Storage {
         };
         let marked = self.catalog.mark_written(header.chunk, header.attempt, group.id, &written).await;
         let added = match marked {
-            Ok(true) => group.add(header, buffer),
+            Ok(true) => {
+                self.config.observer.tell(Event::AttemptWritten { stages: &written.stages });
+                group.count(&written);
+                group.add(header, buffer)
+            }
             Ok(false) => Err(Failure::Caller(ServiceError::new(
                 ErrorKind::FailedPrecondition,
                 "ATTEMPT_STALE",
@@ -298,13 +314,27 @@ impl Storage {
 
     /// Closes, commits and publishes the open group of a job.
     pub(crate) async fn close(&self, job: &JobWriter) -> Result<(), Failure> {
+        // Of the job's trace, whichever of its chunks, or nothing but the time, closes the group.
+        let span = tracing::info_span!("commit", job.id = %job.id);
+        if let Some(traceparent) = &job.traceparent {
+            trace::follow(&span, traceparent);
+        }
+        Box::pin(self.close_open(job)).instrument(span).await
+    }
+
+    async fn close_open(&self, job: &JobWriter) -> Result<(), Failure> {
         // Taken in this order, so that a group is closed when the one before it is.
         let mut logs = job.closing.lock().await;
         let Some(mut group) = job.open.lock().await.take() else { return Ok(()) };
         let committed = match group.finish().await {
-            Ok(files) => self.commit(group.id, &files, group.chunks()).await,
+            Ok(files) => self.commit(group.id, &files, group.chunks()).await.inspect(|_| group.bytes = sum(&files)),
             Err(failure) => Err(failure),
         };
+        self.config.observer.tell(match &committed {
+            Ok(CommitResult::Committed) => group.committed(),
+            Ok(CommitResult::Lost(_)) => Event::GroupGivenUp { lost: true },
+            Err(_) => Event::GroupGivenUp { lost: false },
+        });
         match committed {
             Ok(CommitResult::Committed) => self.publish_committed(job, &mut logs).await,
             Ok(CommitResult::Lost(chunks)) => {
@@ -323,7 +353,7 @@ impl Storage {
 
     /// Commits a group. What is written waits for a database that is away for a moment: to do it again costs more.
     async fn commit(&self, group: GroupId, files: &[File], chunks: &[(ChunkId, u32)]) -> Result<CommitResult, Failure> {
-        let since = Instant::now();
+        let since = now();
         let mut wait = FIRST_WAIT;
         loop {
             match self.catalog.commit_group(group, files, chunks).await {
@@ -331,9 +361,9 @@ impl Storage {
                 Err(CatalogError::NotFound(_)) => {
                     return Ok(CommitResult::Lost(chunks.iter().map(|(chunk, _)| *chunk).collect()));
                 }
-                Err(error) if error.is_transient() && since.elapsed() < COMMIT_PATIENCE => {
+                Err(error) if error.is_transient() && now() - since < COMMIT_PATIENCE => {
                     tracing::warn!(group.id = %group, %error, "failed to commit a group, trying again");
-                    tokio::time::sleep(wait).await;
+                    sleep(wait).await;
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
                 }
                 result => return Ok(result?),
@@ -377,9 +407,16 @@ impl Storage {
                         logs.insert(file.table.clone(), log);
                     }
                     if let Some(log) = logs.get_mut(&file.table) {
+                        let since = now();
                         let published =
-                            log.publish(&application, group.commit_seq, std::slice::from_ref(&file.add)).await?;
-                        if published == Publication::AlreadyThere {
+                            log.publish(&application, group.commit_seq, std::slice::from_ref(&file.add)).await;
+                        let result = match &published {
+                            Ok(Publication::Published(_)) => LogResult::Published,
+                            Ok(Publication::AlreadyThere) => LogResult::AlreadyThere,
+                            Err(_) => LogResult::Failed,
+                        };
+                        self.config.observer.tell(Event::LogCommitted { result, took: now() - since });
+                        if published? == Publication::AlreadyThere {
                             tracing::info!(table = %file.table, group.id = %group.group, "group was published before");
                         }
                     }
@@ -388,6 +425,10 @@ impl Storage {
             }
         }
     }
+}
+
+fn sum(files: &[File]) -> u64 {
+    files.iter().map(|file| file.bytes).sum()
 }
 
 #[async_trait]

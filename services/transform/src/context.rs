@@ -4,6 +4,7 @@ use forebay_catalog::{Catalog, Job};
 use forebay_decode::{CsvHeader, Dialect};
 use forebay_objects::{Content, InputInfo, Place, Staging};
 use forebay_recipe::Prepared;
+use forebay_seal::Keys;
 use forebay_steps::Steps;
 use forebay_types::{InputIdentity, JobId};
 
@@ -17,6 +18,8 @@ pub(crate) struct JobContext {
     pub(crate) prepared: Prepared,
     pub(crate) steps: Steps,
     pub(crate) staging: Staging,
+    /// Opens staged copies, and encrypts rejects of protected records.
+    pub(crate) keys: Keys,
 }
 
 /// What a worker knows of one input.
@@ -28,15 +31,15 @@ pub(crate) struct InputContext {
 }
 
 impl JobContext {
-    pub(crate) async fn load(job: Job, staging_folder: &str) -> Result<Self, Failure> {
+    pub(crate) async fn load(job: Job, staging_folder: &str, keys: &Keys) -> Result<Self, Failure> {
         let settings: BTreeMap<String, String> =
             serde_json::from_str(&job.settings).map_err(|error| Failure::Fatal(error.to_string()))?;
         let prepared = Prepared::new(&job.recipe_name, &job.recipe, &settings)
             .map_err(|error| Failure::Fatal(error.to_string()))?;
         let steps =
             Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| Failure::Fatal(error.to_string()))?;
-        let staging = Staging::new(Place::open(&job.output)?.child(staging_folder)?);
-        Ok(Self { id: job.id, key: job.key, prepared, steps, staging })
+        let staging = Staging::new(Place::open(&job.output)?.child(staging_folder)?).with_keys(keys.clone());
+        Ok(Self { id: job.id, key: job.key, prepared, steps, staging, keys: keys.clone() })
     }
 
     pub(crate) async fn input(&self, catalog: &Catalog, index: u32) -> Result<InputContext, Failure> {

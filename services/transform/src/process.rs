@@ -98,7 +98,7 @@ impl Attempt {
             let permit = self.permit().await?;
             let decode = Instant::now();
             let dialect = dialect.clone();
-            let (next_decoder, next_buffer, decoded) = tokio::task::spawn_blocking(move || {
+            let (next_decoder, next_buffer, decoded) = forebay_runtime::blocking(move || {
                 let mut decoded = Vec::new();
                 let result = decoder.decode(&dialect, &buffer, !more, &mut decoded).and_then(|used| {
                     buffer.drain(..used);
@@ -263,7 +263,7 @@ impl Attempt {
             *self.outcome.rejects.entry(reject.reason.code().to_owned()).or_default() += 1;
         }
         for part in rejects.chunks(1024) {
-            let batch = rejects_batch(&self.job.key, &self.input.identity.uri, part)?;
+            let batch = rejects_batch(&self.job, &self.input.identity.uri, part)?;
             self.send(AttemptItem::Batch { table: REJECTS_TABLE.to_owned(), batch }).await?;
         }
         Ok(())

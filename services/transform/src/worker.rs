@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_api::{AttemptHeader, AttemptOutcome, Enrichment, Storage};
+use forebay_api::{AttemptHeader, AttemptOutcome, AttemptResult, Enrichment, Event, Observer, Storage};
 use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, Claim, ClaimOutcome, DeathVerdict};
 use forebay_queue::{WorkHandler, WorkItem};
+use forebay_seal::Keys;
 use forebay_steps::StepContext;
+use forebay_telemetry::trace;
 use forebay_types::{ChunkId, JobId, JobState};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::context::JobContext;
 use crate::failure::Failure;
@@ -36,6 +39,9 @@ const ITEMS: usize = 2;
 /// Jobs whose recipe is kept ready.
 const KNOWN_JOBS: usize = 16;
 
+/// How the work on a chunk ended: by itself, or in a panic.
+type Ended = Result<Result<(), Failure>, Box<dyn std::any::Any + Send>>;
+
 /// Sizes of a transform worker.
 #[derive(Clone, Debug)]
 pub struct TransformConfig {
@@ -51,6 +57,10 @@ pub struct TransformConfig {
     pub sql_memory: usize,
     /// Folder of staged chunks below an output.
     pub staging_folder: String,
+    /// Who counts attempts and leases.
+    pub observer: Observer,
+    /// Keys of staged copies, and of rejects of protected records.
+    pub keys: Keys,
 }
 
 /// A transform worker: the handler of the queue's messages.
@@ -131,7 +141,7 @@ impl Transform {
             return Ok(Arc::clone(job));
         }
         let job = self.catalog.job(id).await?;
-        let context = Arc::new(JobContext::load(job, &self.config.staging_folder).await?);
+        let context = Arc::new(JobContext::load(job, &self.config.staging_folder, &self.config.keys).await?);
         if jobs.len() >= KNOWN_JOBS {
             jobs.clear();
         }
@@ -142,7 +152,7 @@ impl Transform {
     async fn work(&self, chunk: ChunkId) -> Result<(), Failure> {
         // Under critical pressure chunks start one at a time.
         while self.budget.pressure() == Pressure::Critical && self.at_work() > 0 && !self.stop.is_cancelled() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            forebay_runtime::sleep(Duration::from_millis(20)).await;
         }
         // Memory comes before the claim: a chunk that waits for it has no lease to lose.
         let reserved =
@@ -154,15 +164,17 @@ impl Transform {
             match self.catalog.claim(chunk, &self.config.owner, self.config.lease).await? {
                 ClaimOutcome::Claimed(claim) => break *claim,
                 ClaimOutcome::Gone => return Ok(()),
-                ClaimOutcome::Busy => tokio::time::sleep(Duration::from_millis(20)).await,
+                ClaimOutcome::Busy => forebay_runtime::sleep(Duration::from_millis(20)).await,
             }
         };
         self.at_work.fetch_add(1, Ordering::Relaxed);
+        self.config.observer.tell(Event::AttemptBegan);
         let result = if claim.is_presumed_deadly() {
             // Whoever had it is gone without a witness. It is settled like a death that was seen, and not tried.
             Ok(self.death(&claim).await.map(|_| ()))
         } else {
             tokio::select! {
+                biased;
                 result = AssertUnwindSafe(self.attempt(&claim)).catch_unwind() => result,
                 // A clean stop hands the chunk back.
                 () = self.stop.cancelled() => Ok(Err(Failure::Stale)),
@@ -170,12 +182,27 @@ impl Transform {
         };
         self.at_work.fetch_sub(1, Ordering::Relaxed);
         drop(reserved);
+        let ended = Event::AttemptEnded { result: self.result(&claim, &result) };
+        self.config.observer.tell(ended);
         let settled = self.settle(&claim, result).await;
         if settled.is_err() {
             // This process renews its leases as long as it lives: nobody else would ever get the chunk.
             self.catalog.release_later(claim.chunk, claim.attempt);
         }
         settled
+    }
+
+    /// How an attempt ended, for whoever counts.
+    fn result(&self, claim: &Claim, result: &Ended) -> AttemptResult {
+        match result {
+            Ok(_) if claim.is_presumed_deadly() => AttemptResult::Died,
+            Ok(Ok(())) => AttemptResult::Written,
+            Ok(Err(Failure::Stale)) if self.stop.is_cancelled() => AttemptResult::HandedBack,
+            Ok(Err(Failure::Stale)) => AttemptResult::Stale,
+            Ok(Err(Failure::Transient(_))) if claim.attempt < TRIES => AttemptResult::Retried,
+            Ok(Err(Failure::Transient(_) | Failure::Fatal(_))) => AttemptResult::Failed,
+            Err(_) => AttemptResult::Died,
+        }
     }
 
     async fn attempt(&self, claim: &Claim) -> Result<(), Failure> {
@@ -210,11 +237,7 @@ impl Transform {
         }
     }
 
-    async fn settle(
-        &self,
-        claim: &Claim,
-        result: Result<Result<(), Failure>, Box<dyn std::any::Any + Send>>,
-    ) -> Result<(), Failure> {
+    async fn settle(&self, claim: &Claim, result: Ended) -> Result<(), Failure> {
         match result {
             Ok(Ok(())) => {}
             Ok(Err(Failure::Stale)) => {
@@ -240,7 +263,11 @@ impl Transform {
 #[async_trait]
 impl WorkHandler for Transform {
     async fn handle(&self, item: WorkItem) {
-        if let Err(failure) = self.work(item.chunk).await {
+        let span = tracing::info_span!("chunk", job.id = %item.job, chunk.id = %item.chunk);
+        if let Some(traceparent) = item.traceparent {
+            trace::follow(&span, &traceparent.to_string());
+        }
+        if let Err(failure) = self.work(item.chunk).instrument(span).await {
             // The chunk is released with the next renewal of leases, or was never claimed: it is dispatched again.
             tracing::warn!(chunk.id = %item.chunk, error = %failure, "failed to work on a chunk");
             if matches!(failure, Failure::Fatal(_)) {

@@ -38,7 +38,6 @@ fn broken_compression_is_called_that() {
             2,
             "Parquet can't be read from a stream",
         ),
-        refused("gzip for a recipe that protects", &["clinical"], gz.clone(), 2, "--set protect=off"),
     ]);
 }
 

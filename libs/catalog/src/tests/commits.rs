@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use forebay_types::{ChunkId, ChunkSource, GroupId, JobState};
 
-use super::{Db, LEASE, ME, claim, commit, count, cursor, file, frame, on_both, open, write, written};
-use crate::{Catalog, CatalogError, CommitResult, Conflict, NewChunk, StagedKey, UnpublishedGroup};
+use super::{Db, LEASE, ME, claim, commit, count, cursor, file, frame, new_job, on_both, open, write, written};
+use crate::{Catalog, CatalogError, CommitResult, Conflict, NewChunk, NewJob, StagedKey, UnpublishedGroup};
 
 async fn a_chunk_goes_from_input_to_table(db: Db) {
     let catalog = db.empty().await;
@@ -38,6 +38,42 @@ async fn a_chunk_goes_from_input_to_table(db: Db) {
     // A reply that was lost.
     commit(&catalog, group, &work).await;
     assert_eq!(catalog.progress(job).await.unwrap(), progress);
+}
+
+async fn a_job_with_a_sink_is_complete_when_its_groups_are_loaded_in_order(db: Db) {
+    let catalog = db.empty().await;
+    let new = NewJob { sink: Some("postgres://h/d".to_owned()), ..new_job("a") };
+    let job = catalog.open_job(new).await.unwrap().job;
+    assert_eq!(job.sink.as_deref(), Some("postgres://h/d"));
+    let job = job.id;
+    let mut groups = Vec::new();
+    for added in frame(&catalog, job, &[4, 6]).await {
+        let group = catalog.open_group(job, ME, LEASE).await.unwrap();
+        let work = write(&catalog, added.chunk, group).await;
+        commit(&catalog, group, &[work]).await;
+        groups.push(group);
+    }
+    // A group that overtook the one before it in the logs would have that one taken for loaded.
+    catalog.mark_published(groups[1]).await.unwrap();
+    assert_eq!(catalog.jobs_to_load(10).await.unwrap(), [job]);
+    assert!(catalog.groups_to_load(job, 10).await.unwrap().is_empty());
+    catalog.mark_published(groups[0]).await.unwrap();
+    let waiting = catalog.groups_to_load(job, 10).await.unwrap();
+    assert_eq!(
+        waiting.iter().map(|group| (group.group, group.commit_seq)).collect::<Vec<_>>(),
+        [(groups[0], 1), (groups[1], 2)]
+    );
+    assert_eq!(waiting[0].files, [file("patients"), file("visits")]);
+    assert!(!catalog.job_complete(job).await.unwrap());
+    for group in groups {
+        catalog.mark_loaded(group).await.unwrap();
+        catalog.mark_loaded(group).await.unwrap();
+    }
+    assert!(catalog.jobs_to_load(10).await.unwrap().is_empty());
+    assert!(catalog.job_complete(job).await.unwrap());
+    // What a job has committed that has failed since waits for it to go on.
+    let other = open(&catalog, "b").await;
+    assert!(catalog.groups_to_load(other, 10).await.unwrap().is_empty());
 }
 
 async fn only_the_newest_attempt_in_an_open_group_is_written(db: Db) {
@@ -221,6 +257,7 @@ on_both!(
     groups_are_published_in_the_order_of_their_commits,
     groups_of_a_dead_writer_are_abandoned_by_whoever_looks,
     a_chunk_goes_from_input_to_table,
+    a_job_with_a_sink_is_complete_when_its_groups_are_loaded_in_order,
     only_the_newest_attempt_in_an_open_group_is_written,
     a_group_is_committed_with_all_its_chunks_or_not_at_all,
     a_commit_that_does_not_name_all_chunks_of_its_group_is_refused,

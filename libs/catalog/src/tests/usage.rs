@@ -20,7 +20,10 @@ async fn the_depth_of_the_queue_counts_running_jobs(db: Db) {
     write(&catalog, chunks[1].chunk, group).await;
     claim(&catalog, chunks[2].chunk).await;
     claim(&catalog, chunks[3].chunk).await;
-    assert_eq!(catalog.queue_depth().await.unwrap(), QueueDepth { waiting: 2, at_work: 2, written: 1 });
+    assert_eq!(
+        catalog.queue_depth().await.unwrap(),
+        QueueDepth { waiting: 2, at_work: 2, written: 1, staged_bytes: 0 }
+    );
 }
 
 async fn a_tenants_staged_bytes_are_counted_until_they_are_deleted(db: Db) {
@@ -75,7 +78,10 @@ async fn fifty_thousand_waiting_chunks_slow_nobody(db: Db) {
             question.next().unwrap().push(clock.elapsed());
             clock = Instant::now();
         };
-        assert_eq!(catalog.queue_depth().await.unwrap(), QueueDepth { waiting: 49_999, at_work: 1, written: 0 });
+        assert_eq!(
+            catalog.queue_depth().await.unwrap(),
+            QueueDepth { waiting: 49_999, at_work: 1, written: 0, staged_bytes: 0 }
+        );
         answered();
         assert_eq!(catalog.backlog(job).await.unwrap(), 50_000);
         answered();

@@ -3,7 +3,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use forebay_api::Caller;
+use forebay_api::{Caller, RejectRow};
+use forebay_seal::{Keys, SealError, is_sealed};
 use forebay_types::JobState;
 use futures::StreamExt;
 use serde_json::json;
@@ -11,6 +12,7 @@ use serde_json::json;
 use crate::cli::RejectsArgs;
 use crate::commands::run::runtime;
 use crate::commands::service_error;
+use crate::keys;
 
 /// Rows of a table that a person looks at.
 const SHOWN: usize = 50;
@@ -30,10 +32,15 @@ async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
     let mut rejects = gateway.rejects(&caller, &args.job).await.map_err(service_error)?;
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["input", "record", "reason", "path", "message"]);
+    let keys = keys::of_user()?;
     let (mut seen, mut withheld) = (0usize, 0usize);
     let mut out = std::io::stdout().lock();
     while let Some(reject) = rejects.next().await {
-        let reject = reject.map_err(service_error)?;
+        let mut reject = reject.map_err(service_error)?;
+        // What is decrypted is shown to who asks for it by name.
+        if reject.raw.as_deref().is_some_and(is_sealed) {
+            reject.raw = if args.raw { opened(&keys, &args.job, &reject).unwrap_or_default() } else { None };
+        }
         seen += 1;
         if args.json {
             let raw = reject.raw.as_ref().map(|raw| String::from_utf8_lossy(raw).into_owned());
@@ -58,7 +65,8 @@ async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
     }
     if withheld > 0 {
         super::complain(&format!(
-            "{withheld} records are not kept here: the recipe protects them, or they are too large"
+            "{withheld} records can't be shown: they are too large to be kept, or the recipe protects them and the key \
+             that they were encrypted with is not here (FOREBAY_KEY_FILE)"
         ));
     }
     if !args.json && !args.raw {
@@ -70,4 +78,14 @@ async fn show(args: &RejectsArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The record of a reject, decrypted if it is encrypted.
+pub(crate) fn opened(keys: &Keys, job: &str, reject: &RejectRow) -> Result<Option<Vec<u8>>, SealError> {
+    match &reject.raw {
+        Some(raw) if is_sealed(raw) => {
+            keys.opening()?.open(&forebay_seal::reject(job, &reject.input, reject.record), raw).map(Some)
+        }
+        raw => Ok(raw.as_ref().map(|raw| raw.to_vec())),
+    }
 }

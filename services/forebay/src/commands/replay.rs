@@ -4,14 +4,17 @@ use std::process::ExitCode;
 use forebay_api::Caller;
 use forebay_catalog::{Catalog, CatalogError, Job};
 use forebay_gateway::list_rejects;
+use forebay_seal::is_sealed;
 use forebay_types::JobState;
 use futures::StreamExt;
 
 use crate::cli::{JobArgs, RejectsArgs, RunArgs};
 use crate::commands::jobs::{find_job, open_catalog};
+use crate::commands::rejects::opened;
 use crate::commands::run::{self, runtime};
 use crate::commands::{Usage, load_recipe};
 use crate::embedded::state_folder;
+use crate::keys;
 
 /// Rejects that a replay takes at most: more of them mean that the recipe is wrong, not the records.
 const MOST: usize = 1_000_000;
@@ -83,6 +86,7 @@ async fn prepare(args: &RejectsArgs) -> anyhow::Result<Option<RunArgs>> {
             allow_empty: false,
         },
         report: args.report.clone(),
+        sink: args.sink.clone().filter(|_| job.sink.is_some()),
     }))
 }
 
@@ -108,14 +112,16 @@ async fn gather(catalog: &Catalog, job: &Job, path: &std::path::Path) -> anyhow:
         text.extend_from_slice(&header);
         text.push(b'\n');
     }
-    let mut found = 0;
+    let keys = keys::of_user()?;
+    let (mut found, mut protected) = (0, false);
     while let Some(reject) = rejects.next().await {
         let reject = reject?;
         found += 1;
-        let Some(raw) = reject.raw else {
+        protected |= reject.raw.as_deref().is_some_and(is_sealed);
+        let Some(raw) = opened(&keys, &job.key, &reject).map_err(|error| Usage(error.to_string()))? else {
             return Err(Usage(format!(
-                "record {} of {} is not kept (the recipe protects it, it is too large, or it came from a columnar file): \
-                 give the mended records with --from FILE",
+                "record {} of {} is not kept (the recipe protects it and there was no key, it is too large, or it came \
+                 from a columnar file): give the mended records with --from FILE",
                 reject.record, reject.input
             ))
             .into());
@@ -130,6 +136,9 @@ async fn gather(catalog: &Catalog, job: &Job, path: &std::path::Path) -> anyhow:
         text.push(b'\n');
     }
     if found > 0 {
+        if protected {
+            text = keys.sealing()?.seal(forebay_seal::INPUT, &text)?;
+        }
         std::fs::write(path, text)?;
     }
     Ok(found > 0)

@@ -6,12 +6,13 @@ use forebay_api::{BoxStream, Caller, Gateway as _, JobProgress, ServiceError, Su
 use forebay_objects::Place;
 use forebay_types::{ByteSize, JobState};
 use futures::StreamExt;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{FAILED, REJECTS, RunArgs};
 use crate::commands::progress::{Here, Progress};
-use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, service_error};
+use crate::commands::{how_to_open, load_recipe, parse_settings, plan_for, service_error, sink};
 use crate::embedded::{Embedded, EmbeddedConfig, state_folder};
+use crate::keys;
 use crate::report::Report;
 use crate::supervisor::{self, Role};
 use crate::trim;
@@ -57,9 +58,37 @@ fn name_full_disk(error: anyhow::Error, output: &str) -> anyhow::Error {
     }
 }
 
+/// Signals that ask a job to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on they do not end the process by themselves.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
 async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen()?;
     let (recipe, text) = load_recipe(&args.recipe)?;
-    let settings = parse_settings(&args.job.settings)?;
+    let mut settings = parse_settings(&args.job.settings)?;
+    let sink = sink::asked(&mut settings, args.sink.as_ref())?;
     let request = SubmitRequest {
         key: args.job.job_key.clone(),
         recipe,
@@ -72,16 +101,22 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
     };
     let (plan, prepared, steps) = plan_for(&args.recipe, &text, &settings, args.memory, &args.output).await?;
     trim::start(plan.memory.0);
+    if let (Some(url), Some(target)) = (&sink, &prepared.tuning.sink) {
+        sink::prepare(url, target, steps.tables()).await?;
+    }
     let started = Instant::now();
+    // Large, and done once: what waits should not carry it.
     let embedded = Box::pin(Embedded::start(EmbeddedConfig {
         output: args.output.clone(),
         plan: plan.clone(),
         file_bytes: prepared.tuning.file_bytes.0,
         commit_interval: prepared.tuning.commit_interval,
         crashed,
+        sink,
+        keys: keys::of_user()?,
     }))
     .await?;
-    let ended = drive(&embedded, request, &args).await;
+    let ended = drive(&embedded, request, &args, signals).await;
     let result = match ended {
         Ok(Ended { key, interrupted, before, error }) => {
             let progress = embedded.gateway.get_job(&Caller::local(), &key).await.map_err(service_error)?;
@@ -113,7 +148,12 @@ struct Ended {
 }
 
 /// Submits the job and waits for its end, or for a signal.
-async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> anyhow::Result<Ended> {
+async fn drive(
+    embedded: &Embedded,
+    request: SubmitRequest,
+    args: &RunArgs,
+    mut signals: Signals,
+) -> anyhow::Result<Ended> {
     let mut events = embedded
         .gateway
         .submit(&Caller::local(), request, futures::stream::empty().boxed())
@@ -129,9 +169,6 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
         return Ok(Ended { key, interrupted: false, before: accepted.ended, error: None });
     }
     let mut progress = Progress::new(args.job.progress);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut updates = embedded.gateway.watch_job(&Caller::local(), &key).await.map_err(service_error)?;
     let mut latest: Option<JobProgress> = None;
     let mut framing = true;
@@ -161,9 +198,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
                     anyhow::bail!(error);
                 }
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-            _ = hangup.recv() => break,
+            () = signals.next() => break,
         }
         if let Some(latest) = &latest {
             let (budget, at_work, enrichment) = (&embedded.budget, embedded.at_work(), embedded.enrichment.as_ref());
@@ -173,10 +208,7 @@ async fn drive(embedded: &Embedded, request: SubmitRequest, args: &RunArgs) -> a
     progress.finish();
     // A second signal does not wait for anything.
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.next().await;
         std::process::exit(130);
     });
     Ok(Ended { key, interrupted: true, before: None, error: None })

@@ -3,13 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use forebay_api::{Gateway, ServiceError};
+use forebay_api::{Gateway, Observer, ServiceError};
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_gateway::{GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
 use forebay_rpc::client::{ClientSecurity, GatewayClient, TokenSource, connect};
+use forebay_seal::Keys;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +89,9 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
         staging_folder: STAGING_FOLDER.to_owned(),
         reach: Reach::Anywhere,
         writers: Writers::One,
+        observer: Observer::default(),
+        keys: Keys::none(),
+        sink: None,
     };
     let intake = budget.pool("intake", 0)?;
     Ok(forebay_gateway::Gateway::new(

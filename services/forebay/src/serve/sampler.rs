@@ -27,6 +27,7 @@ pub(super) fn start(wiring: &Wiring, metrics: &Metrics, tasks: &mut JoinSet<anyh
             metrics.resident_memory_bytes.set(gauge(memory::resident()));
             match catalog.queue_depth().await {
                 Ok(depth) => {
+                    metrics.staged_bytes.set(gauge(depth.staged_bytes));
                     for (queue, chunks) in
                         [("waiting", depth.waiting), ("at_work", depth.at_work), ("written", depth.written)]
                     {

@@ -51,6 +51,14 @@ settings! {
     enrichment_url: String, "FOREBAY_ENRICHMENT_URL";
     /// Address of the storage writer, for gateway and transform
     storage_url: String, "FOREBAY_STORAGE_URL";
+    /// Database that jobs may have their tables loaded into besides, for gateway and storage:
+    /// postgres://USER:PASSWORD@HOST/DATABASE (default: none)
+    sink_url: Address, "FOREBAY_SINK_URL";
+    /// File with the keys that protected records are encrypted with while they wait, one a line, the newest first; for
+    /// gateway and transform (default: none)
+    key_file: PathBuf, "FOREBAY_KEY_FILE";
+    /// The keys themselves, instead of a file: better in the variable than here
+    keys: Secret, "FOREBAY_KEYS";
     /// Memory budget of the process (default: a quarter of the machine's or container's memory, at most 2GiB)
     memory: ByteSize, "FOREBAY_MEMORY";
     /// Chunks decoded, or row groups encoded, at the same time (default: the cores)
@@ -156,6 +164,25 @@ impl FromStr for Address {
     }
 }
 
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// A duration, written `250ms`, `30s`, `5m` or `1h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
@@ -238,7 +265,7 @@ mod tests {
 
     #[test]
     fn passwords_do_not_show() {
-        let settings = read("catalog_url: postgres://me:s3cret@db/forebay").unwrap();
+        let settings = read("catalog_url: postgres://me:s3cret@db/forebay\nkeys: s3cret").unwrap();
         let shown = format!("{settings:?}");
         assert!(!shown.contains("s3cret") && shown.contains("db/forebay"), "{shown}");
     }

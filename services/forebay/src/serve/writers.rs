@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -7,25 +8,35 @@ use forebay_types::JobId;
 
 /// Storage writers that are somewhere else. Attempts go to one after the other; a job ends when all have committed
 /// what they hold of it.
-#[derive(Debug)]
-pub(super) struct RemoteWriters {
-    writers: Vec<StorageClient>,
+pub struct RemoteWriters {
+    writers: Vec<Arc<dyn Storage>>,
     next: AtomicUsize,
 }
 
+impl std::fmt::Debug for RemoteWriters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteWriters").field("writers", &self.writers.len()).finish_non_exhaustive()
+    }
+}
+
 impl RemoteWriters {
+    /// Writers that are known already. There must be one.
+    pub fn new(writers: Vec<Arc<dyn Storage>>) -> Result<Self, ServiceError> {
+        if writers.is_empty() {
+            return Err(ServiceError::invalid("INVALID_SETTING", "storage_url names no address"));
+        }
+        Ok(Self { writers, next: AtomicUsize::new(0) })
+    }
+
     /// The writers at addresses that are separated by commas.
     pub(super) fn connect(addresses: &str, security: &ClientSecurity) -> Result<Self, ServiceError> {
         let writers = addresses
             .split(',')
             .map(str::trim)
             .filter(|address| !address.is_empty())
-            .map(|address| Ok(StorageClient::new(connect(address, security)?)))
+            .map(|address| Ok(Arc::new(StorageClient::new(connect(address, security)?)) as Arc<dyn Storage>))
             .collect::<Result<Vec<_>, ServiceError>>()?;
-        if writers.is_empty() {
-            return Err(ServiceError::invalid("INVALID_SETTING", "storage_url names no address"));
-        }
-        Ok(Self { writers, next: AtomicUsize::new(0) })
+        Self::new(writers)
     }
 }
 

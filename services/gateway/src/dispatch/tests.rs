@@ -59,6 +59,8 @@ async fn catalog_with(chunks: u64) -> Arc<Catalog> {
         settings: "{}".to_owned(),
         inputs: vec![InputIdentity { uri: "file:///in".to_owned(), size: None, version: None }],
         max_rejects: None,
+        traceparent: None,
+        sink: None,
     };
     let job = catalog.open_job(job).await.unwrap().job.id;
     let new = |at: u64| NewChunk {

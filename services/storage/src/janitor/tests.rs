@@ -20,6 +20,8 @@ async fn job(catalog: &Catalog, output: &Place) -> JobId {
         settings: String::new(),
         inputs: Vec::new(),
         max_rejects: None,
+        traceparent: None,
+        sink: None,
     };
     catalog.open_job(job).await.unwrap().job.id
 }
