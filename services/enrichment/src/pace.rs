@@ -61,6 +61,8 @@ struct State {
     share: Share,
     /// When each slot is free. Slots beyond the share stay, with what they rest.
     slots: Vec<Instant>,
+    /// The slot after the last that was taken.
+    next: usize,
     /// Nothing is free before: a process that died a moment ago may have sent requests.
     begin: Instant,
     governor: DefaultDirectRateLimiter,
@@ -83,6 +85,7 @@ impl Pace {
         let state = State {
             share,
             slots: Vec::new(),
+            next: 0,
             begin: Instant::now() + quiet,
             governor: governor(share, 1.0),
             factor: 1.0,
@@ -126,10 +129,13 @@ impl Pace {
         if state.slots.len() < usable {
             state.slots.resize(usable, now);
         }
-        let Some((slot, free)) = state.slots.iter().copied().enumerate().take(usable).min_by_key(|(_, free)| *free)
-        else {
+        if usable == 0 {
             return Err(None);
-        };
+        }
+        // The one after the last that was taken has rested longest, unless requests took very different times.
+        let next = (state.next % usable, state.slots[state.next % usable]);
+        let rested = || state.slots.iter().copied().enumerate().take(usable).min_by_key(|(_, free)| *free);
+        let (slot, free) = if next.1 <= now { next } else { rested().unwrap_or(next) };
         if free > now {
             return Err(Some(free));
         }
@@ -137,6 +143,7 @@ impl Pace {
             return Err(Some(now + early.wait_time_from(DefaultClock::default().now())));
         }
         state.slots[slot] = now + ARRIVAL + state.share.rest;
+        state.next = slot + 1;
         Ok(slot)
     }
 

@@ -341,7 +341,9 @@ fn accepted(view: &View<'_>, run: &Run, side: Left, behind: Right) -> Option<&'s
 /// One listed word by itself.
 fn alone(view: &View<'_>, run: &Run, side: Left) -> Option<&'static str> {
     let token = view.at(run.first);
-    if run.eponyms > 0 || run.uppers > 0 {
+    // In capitals an initial is evidence only before a word that is little else than a name: E. COLI is none.
+    let shouted = run.uppers > 0 && (run.initials == 0 || run.weight < 4);
+    if run.eponyms > 0 || shouted {
         return None;
     }
     let (weight, word) = (run.weight, token.lexeme.word());
