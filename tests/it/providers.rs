@@ -174,8 +174,18 @@ fn an_upstream_that_never_answers_costs_columns_and_no_row() {
 
 #[test]
 fn separate_services_give_the_same_table_and_keep_to_the_limit_through_kills() {
-    let mut suite = Suite::start(SMALL);
-    let registry = Registry::start(&suite.scratch, &["--rate", "50"]);
+    let scratch = Scratch::new();
+    let registry = Registry::start(&scratch, &["--rate", "50"]);
+    let strict = Suite::start(SMALL);
+    let refused = strict.submit(
+        "providers",
+        &scratch.write("claims.csv", claims(10, 3)),
+        "a",
+        &["--set", &registry.settings("50")[0]],
+    );
+    assert!(refused.expect(2).stderr.contains("setting inputs"), "{}", refused.stderr);
+    drop(strict);
+    let mut suite = Suite::start_with(SMALL, &[("FOREBAY_INPUTS", &registry.url)]);
     let input = suite.scratch.write("claims.csv", claims(4_000, 300));
     let settings = [registry.settings("50"), vec!["chunk.rows=500".to_owned()]].concat();
     let more: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();

@@ -337,6 +337,19 @@ impl EnrichStep {
         settings
     }
 
+    /// The addresses and files that its settings name, with the settings' keys: what the enrichment service asks or
+    /// reads in its own name.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, String)> {
+        let named = |key: &str| !matches!(key, "qp" | "benchmark" | "batch" | "key" | "found" | "limit");
+        let is_source = move |key: &str| key == "url" || (self.enricher.own_settings().contains(&key) && named(key));
+        self.settings.iter().filter(move |(key, _)| is_source(key)).flat_map(|(key, value)| {
+            let text = value.text();
+            let parts: Vec<String> =
+                if key == "url" { vec![text] } else { text.split(',').map(|part| part.trim().to_owned()).collect() };
+            parts.into_iter().map(move |part| (key.as_str(), part))
+        })
+    }
+
     /// Takes a setting, or says what is wrong with it.
     pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         self.settings.insert(key.to_owned(), SettingValue::Text(value.to_owned()));

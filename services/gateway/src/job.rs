@@ -51,6 +51,7 @@ pub(crate) async fn open(
         settings.insert("source.format".to_owned(), request.format.clone());
     }
     let prepared = Prepared::new(&name, &text, &settings)?;
+    config.reach.check_sources(&prepared.recipe)?;
     let steps = Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| {
         Failure::Recipe(RecipeError::Invalid { name: name.clone(), key: String::new(), message: error.to_string() })
     })?;

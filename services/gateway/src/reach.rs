@@ -1,4 +1,5 @@
 use forebay_api::{Caller, SubmitRequest};
+use forebay_recipe::{Recipe, Step};
 
 use crate::error::Failure;
 
@@ -51,6 +52,26 @@ impl Reach {
     }
 }
 
+impl Reach {
+    /// Refuses a recipe whose look-ups would have our services ask or read what clients may not choose.
+    pub(crate) fn check_sources(&self, recipe: &Recipe) -> Result<(), Failure> {
+        let Self::Served { inputs, .. } = self else { return Ok(()) };
+        for step in &recipe.steps {
+            let Step::Enrich(step) = step else { continue };
+            if let Some((key, source)) =
+                step.sources().find(|(_, source)| !inputs.iter().any(|prefix| is_below(source, prefix)))
+            {
+                return Err(Failure::unusable(format!(
+                    "{}.{key}={source}: the services may not ask or read that for a client; have its prefix added to \
+                     the gateway's setting inputs",
+                    step.name()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// True if a URI is `folder` or something in it.
 fn is_below(uri: &str, folder: &str) -> bool {
     let rest = uri.strip_prefix(folder.trim_end_matches('/'));
@@ -91,6 +112,32 @@ mod tests {
         assert_eq!(output(&tenant("south"), "/a/b/").unwrap(), "s3://lake/store/south/a/b");
         for bad in ["", "/", "../north/a", "a/../../north", "a//b", "_forebay", "a/.b", "a b", "s3://else/where"] {
             assert!(output(&tenant("south"), bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn look_ups_go_only_where_the_gateway_may() {
+        let recipe = |settings: &str| {
+            let text = format!(
+                "name: r\nrecord: {{table: t, fields: {{npi: {{type: string}}}}}}\nsteps:\n  - enrich: {{table: t, \
+                 enricher: nppes, key: npi, columns: [city], settings: {{{settings}}}}}\n"
+            );
+            Recipe::parse("r", &text).unwrap()
+        };
+        let inputs = vec!["https://api.example.org".to_owned(), "/data/reference".to_owned()];
+        let served = Reach::Served { store: "s3://lake".to_owned(), inputs };
+        for good in ["rate: 4", "url: 'https://api.example.org/v2'", "file: /data/reference/npi.store"] {
+            served.check_sources(&recipe(good)).unwrap();
+        }
+        for bad in [
+            "url: 'http://169.254.169.254/'",
+            "url: 'https://api.example.org.evil.net/'",
+            "file: /etc/passwd",
+            "file: /data/reference/../secret",
+            "weekly: '/data/reference/a, /etc/shadow'",
+        ] {
+            assert!(served.check_sources(&recipe(bad)).is_err(), "{bad}");
+            Reach::Anywhere.check_sources(&recipe(bad)).unwrap();
         }
     }
 

@@ -72,6 +72,8 @@ pub(crate) struct Run {
     /// Words with two letters or more.
     words: u32,
     initials: u32,
+    /// A common word stands behind an initial, and is a family name there.
+    initialled: bool,
     known: u32,
     unknown: u32,
     /// Sum of the weights.
@@ -93,6 +95,7 @@ impl Run {
             last: first,
             words: 0,
             initials: 0,
+            initialled: false,
             known: 0,
             unknown: 0,
             weight: 0,
@@ -179,6 +182,9 @@ pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
             at = next;
         } else if let Some(particles) = particles(view, &run, at) {
             at += particles;
+        } else if initialled(view, &run, at) {
+            run.initialled = true;
+            at = run.word(view, at);
         } else if token.is_capital() && (grade(token) >= Grade::Unknown || (first && at == i)) {
             at = run.word(view, at);
         } else {
@@ -195,6 +201,18 @@ pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
         run.last += 1 + comma;
     }
     Some(run)
+}
+
+/// True if a common family name that is a common word too stands behind an initial: `J. Smith`. Not where the letter may
+/// count, grade or tell a side, as in `vitamin B. Black stool`, `A. Rest` and `L. Hand`: then something has to lead to it.
+fn initialled(view: &View<'_>, run: &Run, at: usize) -> bool {
+    let token = view.at(at);
+    let named = run.words == 0 && run.initials > 0 && token.shape == Shape::Title && token.lexeme.family() >= 5;
+    let counts = run.initials == 1
+        && view.bytes(run.first).first().is_some_and(|c| matches!(c, b'A'..=b'E' | b'K' | b'L' | b'R' | b'T'));
+    let before = run.first.wrapping_sub(1);
+    let led = view.word_is(before, &["by", "with", "from", "to", "and", "per", "for", "mr", "ms", "mrs"]);
+    named && (!counts || led)
 }
 
 /// How many particles stand at `at`, within a name or, with a capital, before it: `de la`, `van`.
@@ -342,13 +360,13 @@ fn accepted(view: &View<'_>, run: &Run, side: Left, behind: Right) -> Option<&'s
 fn alone(view: &View<'_>, run: &Run, side: Left) -> Option<&'static str> {
     let token = view.at(run.first);
     // In capitals an initial is evidence only before a word that is little else than a name: E. COLI is none.
-    let shouted = run.uppers > 0 && (run.initials == 0 || run.weight < 4);
+    let shouted = run.uppers > 0 && (run.initials == 0 || run.weight < 2);
     if run.eponyms > 0 || shouted {
         return None;
     }
     let (weight, word) = (run.weight, token.lexeme.word());
     if run.initials > 0 {
-        return (run.known > 0 && weight >= 2).then_some("initial and family name");
+        return (run.initialled || run.known > 0 && weight >= 2).then_some("initial and family name");
     }
     let next = view.at(run.last + 1);
     let acts = next.kind == Kind::Word && next.has(Cue::Speech) && next.shape == Shape::Lower && next.gap <= Gap::Line;

@@ -69,7 +69,8 @@ settings! {
     submissions: u64, "FOREBAY_SUBMISSIONS";
     /// Open files at once that the budget is planned for (default: 6)
     tables: u64, "FOREBAY_TABLES";
-    /// Prefixes, separated by commas, of inputs that clients may have the gateway read itself (default: none)
+    /// Prefixes, separated by commas, of what clients may have read or asked for them: inputs, and the files and
+    /// addresses of enrichers (default: none)
     inputs: List, "FOREBAY_INPUTS";
     /// Size at which a file is closed (default: 128MiB)
     file_size: ByteSize, "FOREBAY_FILE_SIZE";
