@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, and says why")]
 
+mod canary;
 mod determinism;
 mod formats;
 mod garbage;

@@ -1,6 +1,7 @@
 //! All services as processes of their own, over a real PostgreSQL, Redis and S3 server that the test starts.
 
 mod beside;
+mod canary;
 mod chaos;
 mod submit;
 mod traces;

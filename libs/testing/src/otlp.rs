@@ -31,6 +31,8 @@ pub struct Span {
     pub id: Vec<u8>,
     /// The span that it is a part of; empty if it is the first.
     pub parent: Vec<u8>,
+    /// All that was said with it: its attributes and events, as text.
+    pub said: String,
 }
 
 /// A collector on a free port. It ends when it is dropped.
@@ -112,6 +114,7 @@ impl TraceService for Kept {
                 service: service.clone(),
                 name: span.name,
                 trace: span.trace_id,
+                said: format!("{:?} {:?}", span.attributes, span.events),
                 id: span.span_id,
                 parent: span.parent_span_id,
             }));

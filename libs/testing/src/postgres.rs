@@ -115,6 +115,11 @@ impl Postgres {
         )
     }
 
+    /// Where its databases are.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
