@@ -88,6 +88,9 @@ pub(crate) fn leaks(folder: &Path, apart: &Path) -> Vec<(PathBuf, &'static str)>
     leaks
 }
 
+/// The output, more arguments, faults, and the exit status.
+type Case<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], i32);
+
 #[test]
 fn nothing_planted_is_written_by_one_process_whatever_happens_to_it() {
     let scratch = Scratch::new();
@@ -95,7 +98,7 @@ fn nothing_planted_is_written_by_one_process_whatever_happens_to_it() {
     std::fs::create_dir(scratch.path("tmp")).unwrap();
     let input = scratch.write("in/p.ndjson", planted_records(400));
     assert!(leaks(&scratch.path(""), Path::new("")).len() == 1, "what is planted is not found");
-    let cases: [(&str, &[&str], &[(&str, &str)], i32); 6] = [
+    let cases: [Case<'_>; 6] = [
         ("plain", &[], &[], 3),
         ("piped", &[], &[], 3),
         ("limited", &["--set", "profile=limited"], &[], 3),

@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(4);
 
 /// Resident memory from which on pages go back at once, in percent of the budget: a little above what a job that has
 /// reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
-const THRESHOLD: u64 = 65;
+const THRESHOLD: u64 = 60;
 
 /// Starts to watch the process, for its life. `budget` is in bytes.
 pub(crate) fn start(budget: u64) {
