@@ -97,7 +97,8 @@ fn upstream(
     Sources::Upstream { before, asking: Asking { upstream, settings, gate } }
 }
 
-/// The registry is the same wherever it is reached; another API is another source.
+/// An address that somebody gave is a source of its own: what a stand-in answered is not what the registry says, and
+/// nobody else is to be answered from it.
 fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<String, String>) -> String {
     let mut what = String::new();
     for column in columns {
@@ -108,7 +109,7 @@ fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<Str
         what.push_str(&format!("{}:{kind}\n", column.name));
     }
     for (key, value) in settings {
-        if kind.is_meaningful(key) || key.starts_with("column.") {
+        if kind.is_meaningful(key) || key.starts_with("column.") || key == "url" {
             what.push_str(&format!("{key}={value}\n"));
         }
     }
@@ -177,5 +178,21 @@ impl Drop for Keeping {
             }
             shared.apply();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_another_address_are_not_those_of_the_registry() {
+        let of = |settings: &[(&str, &str)]| {
+            let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            namespace(EnricherKind::Nppes, &[], &settings)
+        };
+        assert_eq!(of(&[]), of(&[("rate", "9")]));
+        assert_ne!(of(&[]), of(&[("url", "http://127.0.0.1:8080/api/")]));
+        assert_ne!(of(&[("url", "http://a/")]), of(&[("url", "http://b/")]));
     }
 }
