@@ -23,9 +23,6 @@ const NO_KEY: &str = "no_key";
 /// Reason of all rows where the enricher has no reference file.
 const NO_FILE: &str = "no_reference_file";
 
-/// Between the parts of a key, while unique ones are looked for.
-const SEPARATOR: char = '\u{1f}';
-
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedEnrich {
     index: usize,
@@ -150,9 +147,9 @@ impl PlannedEnrich {
     }
 
     fn unique(&self, batches: &[RecordBatch]) -> Result<Unique, ArrowError> {
-        let mut known: HashMap<String, u32> = HashMap::new();
+        let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
         let mut unique = Unique { parts: vec![Vec::new(); self.key.len()], places: Vec::new(), count: 0 };
-        let mut text = String::new();
+        let mut key = Vec::new();
         for batch in batches {
             let columns = self
                 .key
@@ -166,21 +163,19 @@ impl PlannedEnrich {
                     places.push(None);
                     continue;
                 }
-                text.clear();
-                for (index, column) in columns.iter().enumerate() {
-                    if index > 0 {
-                        text.push(SEPARATOR);
-                    }
-                    if column.is_valid(row) {
-                        text.push_str(column.value(row));
-                    }
+                key.clear();
+                for column in &columns {
+                    let part = if column.is_valid(row) { column.value(row) } else { "" };
+                    // With its length, so that no text can pass for two.
+                    key.extend_from_slice(&part.len().to_le_bytes());
+                    key.extend_from_slice(part.as_bytes());
                 }
-                if let Some(place) = known.get(text.as_str()) {
+                if let Some(place) = known.get(&key) {
                     places.push(Some(*place));
                     continue;
                 }
                 let place = unique.count as u32;
-                known.insert(text.clone(), place);
+                known.insert(key.clone(), place);
                 for (part, column) in unique.parts.iter_mut().zip(&columns) {
                     part.push(if column.is_valid(row) { column.value(row).to_owned() } else { String::new() });
                 }

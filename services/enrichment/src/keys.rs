@@ -8,7 +8,7 @@ use arrow_schema::DataType;
 use forebay_api::ServiceError;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Between the parts of a key. No text that is looked up holds it.
+/// Between the parts of a key. Where a text holds it, it is a blank.
 const SEPARATOR: char = '\u{1f}';
 
 /// Longest key that a cache is asked for as it is. Longer ones, and those of several parts, go by their fingerprint:
@@ -39,7 +39,7 @@ impl Key {
             if index > 0 {
                 key.push(SEPARATOR);
             }
-            key.push_str(part.trim());
+            key.extend(part.trim().chars().map(|c| if c == SEPARATOR { ' ' } else { c }));
         }
         Self(key.into())
     }
@@ -115,6 +115,14 @@ fn written(value: Option<impl ToString>) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn no_text_of_a_key_passes_for_two() {
+        let key = |parts: &[&str]| Key::of(parts);
+        assert_eq!(key(&["a", "b"]).parts().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(key(&["a\u{1f}b", "c"]).parts().collect::<Vec<_>>(), ["a b", "c"]);
+        assert!(key(&["a\u{1f}b", "c"]) != key(&["a", "b\u{1f}c"]));
+    }
+
     use arrow_array::{Int32Array, StringArray, StructArray};
     use arrow_schema::Field;
 
