@@ -106,25 +106,27 @@ impl Lookup {
                 vec![nothing; keys.len()]
             }
             Sources::Reference(reference) => keys.iter().map(|key| refer(reference.as_ref(), key)).collect(),
-            Sources::Upstream { before, asking } => self.ask(keys, before.as_deref(), asking).await,
+            Sources::Upstream { before, asking } => self.ask(keys, before.as_ref(), asking).await,
         };
         self.levels.stats.count(&rows);
         rows::batch(&self.enricher.columns, &rows)
     }
 
-    async fn ask(&self, keys: Vec<Key>, before: Option<&dyn Reference>, asking: &Asking) -> Vec<Resolved> {
+    async fn ask(&self, keys: Vec<Key>, before: Option<&Arc<dyn Reference>>, asking: &Asking) -> Vec<Resolved> {
         let mut rows: Vec<Option<Resolved>> = vec![None; keys.len()];
+        let mut asked = Vec::with_capacity(keys.len());
+        for (row, key) in keys.into_iter().enumerate() {
+            match asking.upstream.check(&key) {
+                Ok(()) => asked.push((row, key)),
+                Err(reason) => rows[row] = Some(at_once(&Outcome::Missing(reason.into()), Source::Invalid)),
+            }
+        }
+        if let Some(before) = before {
+            asked = refer_first(Arc::clone(before), asked, &mut rows).await;
+        }
         let mut questions = Vec::new();
         let now = now_millis();
-        for (row, key) in keys.into_iter().enumerate() {
-            if let Err(reason) = asking.upstream.check(&key) {
-                rows[row] = Some(at_once(&Outcome::Missing(reason.into()), Source::Invalid));
-                continue;
-            }
-            if let Some(known) = before.map(|before| refer(before, &key)).filter(|known| known.entry.is_answer()) {
-                rows[row] = Some(known);
-                continue;
-            }
+        for (row, key) in asked {
             let cache_key = key.cache_key(&self.enricher.namespace);
             match self.levels.memory.get(&cache_key) {
                 Some(entry) if entry.is_fresh(now) => {
@@ -384,6 +386,26 @@ impl Lookup {
             }
         }
     }
+}
+
+/// Answers what a local source knows, and gives the rest. It reads a disk, which is nothing for the async threads.
+async fn refer_first(
+    reference: Arc<dyn Reference>,
+    keys: Vec<(usize, Key)>,
+    rows: &mut [Option<Resolved>],
+) -> Vec<(usize, Key)> {
+    let asked = keys.clone();
+    let look_up = move || keys.iter().map(|(_, key)| refer(reference.as_ref(), key)).collect::<Vec<_>>();
+    let Ok(found) = tokio::task::spawn_blocking(look_up).await else { return asked };
+    let mut rest = Vec::new();
+    for ((row, key), known) in asked.into_iter().zip(found) {
+        if known.entry.is_answer() {
+            rows[row] = Some(known);
+        } else {
+            rest.push((row, key));
+        }
+    }
+    rest
 }
 
 fn refer(reference: &dyn Reference, key: &Key) -> Resolved {
