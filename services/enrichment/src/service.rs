@@ -2,14 +2,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use forebay_api::{BoxStream, EnrichRequest, ErrorKind, KeyBatch, ServiceError};
 use futures::StreamExt;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{OnceCell, watch};
 
 use crate::enricher::{Enricher, Gates, NewGate, Sources};
 use crate::flights::Flights;
@@ -85,7 +85,7 @@ pub struct Enrichment {
     gates: Arc<Gates>,
     /// Through which the pace is shared.
     link: Option<Arc<Link>>,
-    ready: Mutex<HashMap<String, Arc<Enricher>>>,
+    ready: Mutex<HashMap<String, Arc<OnceCell<Arc<Enricher>>>>>,
     folder: PathBuf,
 }
 
@@ -170,19 +170,22 @@ impl Enrichment {
     /// The enricher of a request. Making one may read large files, off the asynchronous threads.
     async fn enricher(&self, request: &EnrichRequest) -> Result<Arc<Enricher>, ServiceError> {
         let name = format!("{request:?}");
-        let mut ready = self.ready.lock().await;
-        if let Some(enricher) = ready.get(&name) {
-            return Ok(Arc::clone(enricher));
-        }
-        let (request, folder) = (request.clone(), self.folder.clone());
-        let made = tokio::task::spawn_blocking(move || Enricher::new(&request, &folder)).await;
-        let made = made.map_err(|error| ServiceError::internal(format!("an enricher could not be made: {error}")))?;
-        let enricher = Arc::new(made?);
-        if ready.len() >= READY {
-            ready.clear();
-        }
-        ready.insert(name, Arc::clone(&enricher));
-        Ok(enricher)
+        let ready = {
+            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            if ready.len() >= READY && !ready.contains_key(&name) {
+                ready.clear();
+            }
+            Arc::clone(ready.entry(name).or_default())
+        };
+        // Those who ask for another one do not wait for this one's files.
+        let make = async || {
+            let (request, folder) = (request.clone(), self.folder.clone());
+            let made = tokio::task::spawn_blocking(move || Enricher::new(&request, &folder)).await;
+            let made =
+                made.map_err(|error| ServiceError::internal(format!("an enricher could not be made: {error}")))?;
+            Ok::<_, ServiceError>(Arc::new(made?))
+        };
+        ready.get_or_try_init(make).await.cloned()
     }
 }
 
