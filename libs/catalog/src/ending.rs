@@ -1,24 +1,17 @@
 use forebay_types::{ChunkState, JobId, JobState};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect};
 
 use crate::catalog::{Catalog, Result};
 use crate::entity::{chunk, job, job_total};
+use crate::jobs::running_page;
 use crate::progress::Total;
 use crate::{CatalogError, Conflict};
 
 impl Catalog {
     /// True if a job is running.
     pub async fn has_running_jobs(&self) -> Result<bool> {
-        let running = job::Entity::find()
-            .select_only()
-            .column(job::Column::Id)
-            .filter(job::Column::State.eq(JobState::Running.as_str()))
-            .limit(1)
-            .into_tuple::<i64>()
-            .one(&self.db)
-            .await?;
-        Ok(running.is_some())
+        Ok(!self.running_jobs(None, 1).await?.is_empty())
     }
 
     /// Running jobs whose input is framed and whose chunks are all written, by their rows: at most `limit` after
@@ -30,15 +23,9 @@ impl Catalog {
             .from(chunk::Entity)
             .and_where(Expr::col((chunk::Entity, chunk::Column::Job)).equals((job::Entity, job::Column::Id)))
             .and_where(chunk::Column::State.is_in([ChunkState::Staged, ChunkState::Claimed].map(ChunkState::as_str)));
-        let ids: Vec<i64> = job::Entity::find()
-            .select_only()
-            .column(job::Column::Id)
-            .filter(job::Column::State.eq(JobState::Running.as_str()))
+        let ids: Vec<i64> = running_page(after, limit)
             .filter(job::Column::Framed.eq(true))
-            .filter(job::Column::Id.gt(after.map_or(0, |job| job.0)))
             .filter(Expr::exists(unwritten).not())
-            .order_by_asc(job::Column::Id)
-            .limit(u64::from(limit))
             .into_tuple()
             .all(&self.db)
             .await?;

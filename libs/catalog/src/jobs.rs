@@ -2,7 +2,7 @@ use forebay_types::{InputIdentity, JobId, JobState};
 use sea_orm::sea_query::{Expr, LockType};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait,
+    QueryOrder, QuerySelect, QueryTrait, Select,
 };
 
 use crate::catalog::{Catalog, PAGE, Result, Write, signed, unsigned};
@@ -99,16 +99,7 @@ impl Catalog {
 
     /// Jobs that are running, by their rows: at most `limit` after `after`.
     pub async fn running_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<JobId>> {
-        let ids: Vec<i64> = job::Entity::find()
-            .select_only()
-            .column(job::Column::Id)
-            .filter(job::Column::State.eq(JobState::Running.as_str()))
-            .filter(job::Column::Id.gt(after.map_or(0, |job| job.0)))
-            .order_by_asc(job::Column::Id)
-            .limit(u64::from(limit))
-            .into_tuple()
-            .all(&self.db)
-            .await?;
+        let ids: Vec<i64> = running_page(after, limit).into_tuple().all(&self.db).await?;
         Ok(ids.into_iter().map(JobId).collect())
     }
 
@@ -158,6 +149,17 @@ impl Catalog {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// Rows of running jobs: at most `limit` after `after`.
+pub(crate) fn running_page(after: Option<JobId>, limit: u32) -> Select<job::Entity> {
+    job::Entity::find()
+        .select_only()
+        .column(job::Column::Id)
+        .filter(job::Column::State.eq(JobState::Running.as_str()))
+        .filter(job::Column::Id.gt(after.map_or(0, |job| job.0)))
+        .order_by_asc(job::Column::Id)
+        .limit(u64::from(limit))
 }
 
 /// A job's row.
