@@ -55,7 +55,7 @@ pub(crate) fn relative_values(title: &str, services: &[Service]) -> Vec<u8> {
         // An accent in Latin-1 stands in the description.
         text.push_str(&format!(
             "{code},{modifier},\"D@scription, short\",{status},,{work},{non_facility},{na_non},{facility},{na},{malpractice},\
-             0.00,0.00,0,XXX,0.00,0.00,0.00,0,0,0,0,0,,32.3465,09,0,99,{cap_non},{cap},{cap_mp}\r\n"
+             0.00,0.00,0,000,0.00,0.00,0.00,0,0,0,0,0,,32.3465,09,0,99,{cap_non},{cap},{cap_mp}\r\n"
         ));
     }
     text.push_str(",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\r\n");

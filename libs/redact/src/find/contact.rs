@@ -201,7 +201,7 @@ pub(crate) fn ssn(view: &View<'_>, i: usize) -> Option<Match> {
         .then(|| view.find(i, i + 2, Class::Ssn, "three, two and four digits"))
 }
 
-/// `XXX-XX-1234`, `***-**-1234`
+/// `xxx-xx-1234`, `***-**-1234`
 fn masked(view: &View<'_>, i: usize) -> bool {
     view.joined(i)
         && view.before(i, 1).is(b'-')
