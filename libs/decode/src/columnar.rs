@@ -102,6 +102,7 @@ fn readable(kind: &ColumnType, data_type: &DataType) -> bool {
         ColumnType::Timestamp => {
             text || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
         }
+        ColumnType::Spans => false,
     }
 }
 
@@ -321,7 +322,7 @@ impl Columnar<'_> {
                 }
                 ColumnType::Date(_) => f64::from(array.as_primitive::<Date32Type>().value(row)),
                 ColumnType::Timestamp => array.as_primitive::<TimestampMicrosecondType>().value(row) as f64,
-                ColumnType::String | ColumnType::Json | ColumnType::Bool => return,
+                ColumnType::String | ColumnType::Json | ColumnType::Bool | ColumnType::Spans => return,
             };
             let checked = if float { value::check_float(value, &plan.rules) } else { value::check(value, &plan.rules) };
             if let Err(fault) = checked {

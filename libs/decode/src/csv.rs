@@ -36,7 +36,9 @@ impl CsvHeader {
             )));
         }
         let table = &layout.tables[0];
-        let own: Vec<usize> = (0..table.columns.len()).filter(|&c| Some(c) != table.unknown).collect();
+        let own: Vec<usize> = (0..table.columns.len())
+            .filter(|&c| Some(c) != table.unknown && table.columns[c].kind != ColumnType::Spans)
+            .collect();
         let mut mapped = Self {
             targets: Vec::new(),
             missing: Vec::new(),
@@ -70,8 +72,9 @@ impl CsvHeader {
             if names[..index].contains(name) {
                 return Err(HeaderMismatch(format!("two columns are called '{name}'")));
             }
-            let target =
-                find(fields, name).or_else(|| layout.tables[0].columns.iter().position(|column| column.name == *name));
+            let target = find(fields, name)
+                .or_else(|| layout.tables[0].columns.iter().position(|column| column.name == *name))
+                .filter(|&column| layout.tables[0].columns[column].kind != ColumnType::Spans);
             if target.is_none() {
                 match layout.unknown {
                     UnknownFields::Ignore => {}

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow_schema::{ArrowError, SchemaRef};
-use forebay_recipe::Layout;
+use forebay_recipe::{ColumnType, Layout};
 
 use crate::column::ColumnBuilder;
 
@@ -95,6 +95,11 @@ impl Tables {
             let mut arrays: Vec<ArrayRef> = Vec::with_capacity(plan.columns.len());
             for (column, builder) in plan.columns.iter().zip(&mut builder.columns) {
                 let own = match column.inherited {
+                    // No input has them: they come when the text is redacted.
+                    None if column.kind == ColumnType::Spans => {
+                        builder.truncate(0);
+                        new_null_array(&column.kind.data_type(), rows)
+                    }
                     None => builder.finish()?,
                     Some(source) => {
                         builder.truncate(0);

@@ -129,6 +129,8 @@ pub enum ColumnType {
     Timestamp,
     /// The text of a JSON value.
     Json,
+    /// Where in a text something was replaced: a list of {`start`, `end`, `class`}. No input has it.
+    Spans,
 }
 
 /// How a date is written.
@@ -217,6 +219,11 @@ impl ColumnType {
             Self::Bool => DataType::Boolean,
             Self::Date(_) => DataType::Date32,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Spans => {
+                let number = |name| Field::new(name, DataType::Int32, true);
+                let span = vec![number("start"), number("end"), Field::new("class", DataType::Utf8, true)];
+                DataType::List(Arc::new(Field::new("element", DataType::Struct(span.into()), true)))
+            }
         }
     }
 }

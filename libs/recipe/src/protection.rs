@@ -139,6 +139,9 @@ pub struct RedactStep {
     /// What becomes of dates in the text; where it is not said, as everything else, or moved where fields are.
     #[serde(default)]
     pub dates: Option<RedactDates>,
+    /// A column that is added to the table: where in each text something was replaced, and what it was. Never the text.
+    #[serde(default)]
+    pub spans: Option<String>,
 }
 
 /// What stands in the place of what was found.

@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, UIn
 use forebay_recipe::{
     Identifies, Layout, Profile, Recipe, RedactDates, RedactStep, RedactStyle, Step, Treatment, days_from_civil,
 };
-use forebay_redact::{Class, Classes, Dates, Key, Policy, Redactor, Style};
+use forebay_redact::{Class, Classes, Dates, Key, Policy, Redacted, Redactor, Style};
 
 use crate::failure::Failure;
 use owners::Owners;
@@ -49,6 +49,8 @@ struct TextColumn {
     table: usize,
     column: usize,
     redactor: Redactor,
+    /// The column for where something was replaced.
+    spans: Option<usize>,
 }
 
 impl Redaction {
@@ -62,13 +64,13 @@ impl Redaction {
         for step in &recipe.steps {
             let Step::Redact(step) = step else { continue };
             let table = layout.table(&step.table);
-            let column =
-                table.and_then(|at| layout.tables[at].columns.iter().position(|column| column.name == step.column));
+            let place = |name: &str| layout.tables[table?].columns.iter().position(|column| column.name == name);
+            let (column, spans) = (place(&step.column), step.spans.as_deref().and_then(place));
             let (Some(table), Some(column)) = (table, column) else {
                 return Err(Failure::Fatal(format!("there is no column {}.{} to redact", step.table, step.column)));
             };
             let redactor = Redactor::new(policy(recipe, step)?).map_err(|error| Failure::Fatal(error.to_string()))?;
-            texts.push(TextColumn { table, column, redactor });
+            texts.push(TextColumn { table, column, redactor, spans });
         }
         let columns = || {
             layout.tables.iter().enumerate().flat_map(|(table, plan)| {
@@ -104,8 +106,11 @@ impl Redaction {
             None => Vec::new(),
         };
         // Fields are treated after the texts, which are searched for what they hold.
-        for (text, column) in self.texts.iter().zip(texts) {
-            replace(&mut batches[text.table], text.column, column)?;
+        for (text, redacted) in self.texts.iter().zip(texts) {
+            replace(&mut batches[text.table], text.column, Arc::new(redacted.texts))?;
+            if let (Some(column), Some(places)) = (text.spans, redacted.places) {
+                replace(&mut batches[text.table], column, Arc::new(places))?;
+            }
         }
         for (table, column, treatment) in &self.treated {
             let values = batches[*table].column(*column);
@@ -116,17 +121,15 @@ impl Redaction {
     }
 
     /// The columns of texts, redacted. Any redactor can make known identifiers ready for all of them.
-    fn redacted(&self, any: &Redactor, owners: &Owners, batches: &[RecordBatch]) -> Result<Vec<ArrayRef>, Failure> {
+    fn redacted(&self, any: &Redactor, owners: &Owners, batches: &[RecordBatch]) -> Result<Vec<Redacted>, Failure> {
         let sets = owners.known_sets(any, &self.known, batches);
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.texts.len());
-        for text in &self.texts {
+        let redact = |text: &TextColumn| {
             let column = batches[text.table].column(text.column).as_string::<i32>();
             let known = |row: usize| sets.get(owners.group(text.table, row));
-            let redacted =
-                text.redactor.redact_column(column, known, false).map_err(|error| Failure::Fatal(error.to_string()))?;
-            columns.push(Arc::new(redacted.texts));
-        }
-        Ok(columns)
+            let redacted = text.redactor.redact_column(column, known, text.spans.is_some());
+            redacted.map_err(|error| Failure::Fatal(error.to_string()))
+        };
+        self.texts.iter().map(redact).collect()
     }
 
     fn treated(

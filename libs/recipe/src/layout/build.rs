@@ -127,7 +127,10 @@ impl Builder<'_> {
             (plan.withheld, plan.treatment) = (false, Treatment::Keep);
             self.protected = true;
         }
-        Ok(())
+        match &step.spans {
+            Some(spans) => self.add_spans(&format!("{key}.spans"), table, spans),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn add_table(&mut self, key: &str, name: &str, parent: Option<usize>) -> Result<usize, RecipeError> {
@@ -302,7 +305,7 @@ impl Builder<'_> {
             return Err(self.invalid(key, "values, pattern, min_length and max_length are for strings only"));
         }
         let bounded = spec.min.is_some() || spec.max.is_some();
-        if bounded && matches!(kind, ColumnType::String | ColumnType::Bool | ColumnType::Json) {
+        if bounded && matches!(kind, ColumnType::String | ColumnType::Bool | ColumnType::Json | ColumnType::Spans) {
             return Err(self.invalid(key, "min and max are for numbers, dates and timestamps only"));
         }
         let pattern = match &spec.pattern {

@@ -1,9 +1,10 @@
 //! What records there are, and the fields that paths find in them.
 
 use super::build::Builder;
-use super::{ColumnType, FieldPlan, Kind, Kinds, ObjectPlan, PathColumn, Reading, Records, Target, Way};
+use super::{Column, ColumnType, FieldPlan, Kind, Kinds, ObjectPlan, PathColumn, Reading, Records, Target, Way};
+use crate::rules::Rules;
 use crate::spec::{Encoding, FieldSpec};
-use crate::{KindSpec, Ordered, Path, RecipeError, RecordsSpec};
+use crate::{KindSpec, Ordered, Path, RecipeError, RecordsSpec, Treatment};
 
 impl ObjectPlan {
     /// Adds a field, which a path may have named before.
@@ -123,6 +124,27 @@ impl Builder<'_> {
             return Err(self.invalid(&format!("{key}.path"), "there must be at least one path"));
         }
         plan.paths.push(PathColumn { name: name.to_owned(), column, ways });
+        Ok(())
+    }
+
+    /// Adds a column for the places in a text where something was replaced.
+    pub(super) fn add_spans(&mut self, key: &str, table: usize, name: &str) -> Result<(), RecipeError> {
+        let plan = &self.tables[table];
+        if name.is_empty() || plan.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)) {
+            return Err(
+                self.invalid(key, format!("must be a new name: the table has a column '{name}', or it is empty"))
+            );
+        }
+        self.tables[table].columns.push(Column {
+            name: name.to_owned(),
+            kind: ColumnType::Spans,
+            reading: Reading::default(),
+            rules: Rules::default(),
+            withheld: true,
+            identifies: None,
+            treatment: Treatment::Keep,
+            inherited: None,
+        });
         Ok(())
     }
 
