@@ -189,7 +189,10 @@ pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
             run.initialled = true;
             at = run.word(view, at);
         } else if token.is_capital()
-            && (grade(token) >= Grade::Unknown || (first && at == i) || (run.inverted && run.words == 1))
+            && (grade(token) >= Grade::Unknown
+                || (first && at == i)
+                || (run.inverted && run.words == 1)
+                || shouted_family(view, &run, token))
         {
             at = run.word(view, at);
         } else {
@@ -212,13 +215,12 @@ pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
 /// count, grade or tell a side, as in `vitamin B. Black stool`, `A. Rest` and `L. Hand`: then something has to lead to it.
 fn initialled(view: &View<'_>, run: &Run, at: usize) -> bool {
     let token = view.at(at);
-    let leads = run.words == 0 && run.initials > 0 && token.is_capital();
+    if run.words > 0 || run.initials == 0 || !token.is_capital() {
+        return false;
+    }
     let comma = usize::from(view.at(at + 1).is(b','));
-    if leads
-        && token.len() >= 2
-        && token.cues & any(&[Cue::Medical, Cue::Drug]) == 0
-        && credential(view, at + 1 + comma)
-    {
+    let clinical = token.cues & any(&[Cue::Medical, Cue::Drug]) != 0 && token.lexeme.family() < 5;
+    if token.len() >= 2 && !clinical && credential(view, at + 1 + comma) {
         return true;
     }
     // In capitals a letter at the start of a line may number it: "F. YOUNG ADULTS".
@@ -227,12 +229,21 @@ fn initialled(view: &View<'_>, run: &Run, at: usize) -> bool {
         && token.lexeme.family() >= 6
         && within
         && token.cues & (NEVER | SELDOM | Cue::Eponym.bit()) == 0;
-    let named = leads && (token.shape == Shape::Title && token.lexeme.family() >= 5 || shouted);
+    let named = token.shape == Shape::Title && token.lexeme.family() >= 5 || shouted;
     let counts = run.initials == 1
         && view.bytes(run.first).first().is_some_and(|c| matches!(c, b'A'..=b'E' | b'K' | b'L' | b'R' | b'T'));
     let before = run.first.wrapping_sub(1);
     let led = view.word_is(before, &["by", "with", "from", "to", "and", "per", "for", "mr", "ms", "mrs"]);
     named && (!counts || led)
+}
+
+/// True if a very common family name, though a common word, ends a name in capitals: `daughter LWAZI WHITE`.
+fn shouted_family(view: &View<'_>, run: &Run, token: &Token) -> bool {
+    token.shape == Shape::Upper
+        && run.words == 1
+        && run.uppers == 1
+        && token.lexeme.family() >= 6
+        && left(view, run.first) >= Left::Strong
 }
 
 /// How many particles stand at `at`, within a name or, with a capital, before it: `de la`, `van`.
