@@ -5,6 +5,7 @@
 
 mod canary;
 mod determinism;
+mod fhir;
 mod formats;
 mod garbage;
 mod infra;

@@ -94,3 +94,38 @@ fn text_is_redacted_and_scored_from_the_command_line() {
     refused.expect(2);
     assert!(refused.stderr.contains("line 1") && !refused.stderr.contains("Maria"), "{}", refused.stderr);
 }
+
+#[test]
+fn spans_say_where_something_was_replaced_and_never_what() {
+    let scratch = Scratch::new();
+    let recipe =
+        include_str!("../../recipes/clinical.yaml").replace("column: note}", "column: note, spans: note_spans}");
+    let recipe = scratch.write("spans.yaml", recipe);
+    let note = "Caf\u{e9}: Dr. Quillfeather called 212-555-0100. \u{1f600} BP 120/80.";
+    let record = |n: u32, note: &str| {
+        format!(
+            r#"{{"patient_id":"P{n:05}","encounters":[{{"encounter_id":"E{n}","observations":[{{"observation_id":"O{n:05}","note":{note}}}]}}]}}"#
+        ) + "\n"
+    };
+    // More rows than a batch holds, and texts with nothing to replace, and none at all.
+    let notes = [format!("\"{note}\""), "\"BP 120/80.\"".to_owned(), "null".to_owned()];
+    let input = scratch.write("p.ndjson", (0..9000).map(|n| record(n, &notes[n as usize % 3])).collect::<String>());
+    scratch.run(&recipe, &input, "out", &[]).expect(0).conserved();
+    let rows = scratch.rows("out", "observations");
+    assert_eq!(rows.len(), 9000);
+    for (n, row) in rows.iter().enumerate() {
+        let spans = match n % 3 {
+            0 => "[{start: 10, end: 22, class: NAME}, {start: 30, end: 42, class: PHONE}]",
+            1 => "[]",
+            _ => "\u{2205}",
+        };
+        assert!(row.starts_with(&format!("O{n:05}|")) && row.ends_with(&format!("|{spans}")), "{row}");
+    }
+    let part = |start: usize, end: usize| note.chars().skip(start).take(end - start).collect::<String>();
+    assert_eq!((part(10, 22).as_str(), part(30, 42).as_str()), ("Quillfeather", "212-555-0100"));
+    // Appending finds the same type, and a job that redacts nothing has the column too.
+    scratch.forebay(&["run", &recipe, &input, "--output", "out", "--job", "again"]).expect(0);
+    scratch.run(&recipe, &input, "public", &["profile=public"]).expect(0).conserved();
+    assert!(scratch.rows("public", "observations").iter().all(|row| row.ends_with("|\u{2205}")));
+    assert_eq!(scratch.rows("out", "observations").len(), 18_000);
+}

@@ -65,6 +65,7 @@ impl ColumnBuilder {
                 ColumnType::Bool => Values::Bool(Vec::new()),
                 ColumnType::Date(_) => Values::Date(Vec::new()),
                 ColumnType::Timestamp => Values::Timestamp(Vec::new()),
+                ColumnType::Spans => Values::Absent(0, ColumnType::Spans),
             }
         };
         Self { values, validity: None }

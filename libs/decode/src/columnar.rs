@@ -25,7 +25,8 @@ pub struct ColumnarMismatch(String);
 impl ColumnarMismatch {
     /// Checks a file's schema against a layout, before any of its rows is read.
     pub fn check(layout: &Layout, schema: &Schema) -> Result<(), Self> {
-        let found = check_fields(layout, &layout.root, schema.fields(), "")?;
+        let fields = layout.fields().map_err(|why| Self(why.to_owned()))?;
+        let found = check_fields(layout, fields, schema.fields(), "")?;
         if found == 0 {
             return Err(Self("none of its columns is one of the recipe's".to_owned()));
         }
@@ -71,6 +72,7 @@ fn check_fields(layout: &Layout, plan: &ObjectPlan, fields: &Fields, path: &str)
                 };
                 check_fields(layout, inner, fields, &format!("{path}{}.", field.name))?;
             }
+            (Target::Nowhere, _) => {}
             (Target::Object(_), _) => return fail(&field.name, format!("is {data_type}, not a struct")),
             (Target::List(_), _) => return fail(&field.name, format!("is {data_type}, not a list of structs")),
         }
@@ -100,6 +102,7 @@ fn readable(kind: &ColumnType, data_type: &DataType) -> bool {
         ColumnType::Timestamp => {
             text || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
         }
+        ColumnType::Spans => false,
     }
 }
 
@@ -124,6 +127,7 @@ impl Decoder {
     pub fn decode_batch(&mut self, batch: &RecordBatch) -> Result<Decoded, ArrowError> {
         let layout = Arc::clone(&self.layout);
         let rows = batch.num_rows();
+        let fields = layout.fields().map_err(|why| ArrowError::SchemaError(why.to_owned()))?;
         let mut columnar = Columnar {
             layout: &layout,
             tables: layout
@@ -133,11 +137,11 @@ impl Decoder {
                 .collect(),
             faults: std::iter::repeat_with(|| None).take(rows).collect(),
         };
-        columnar.tables[0].parents = vec![0; rows];
+        columnar.tables[0].parents = (0..rows as u32).collect();
         columnar.tables[0].records = (0..rows as u32).collect();
         let root = StructArray::from(batch.clone());
-        columnar.object(&layout.root, Some(&root), "")?;
-        let batches = columnar.finish()?;
+        columnar.object(fields, Some(&root), "")?;
+        let (batches, parents) = columnar.finish()?;
         let mut rejects = Vec::new();
         for (row, fault) in columnar.faults.into_iter().enumerate() {
             if let Some(fault) = fault {
@@ -154,7 +158,7 @@ impl Decoder {
         }
         self.at.record += rows as u64;
         self.at.offset += rows as u64;
-        Ok(Decoded { batches, rejects, records: rows as u64 })
+        Ok(Decoded { batches, parents, rejects, records: rows as u64, ignored: 0 })
     }
 }
 
@@ -180,6 +184,7 @@ impl Columnar<'_> {
                     };
                     self.tables[plan.table].arrays[*column] = Some(array);
                 }
+                Target::Nowhere => {}
                 Target::Object(inner) => {
                     if let Some(child) = &child {
                         self.require(plan.table, field.required, child, &path);
@@ -259,7 +264,7 @@ impl Columnar<'_> {
         let text = matches!(plain(input.data_type()), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         if text {
             let input = cast_with_options(&input, &DataType::Utf8, &options)?;
-            if plan.kind == ColumnType::String && plan.rules.text_is_free() {
+            if plan.kind == ColumnType::String && plan.text_is_plain() {
                 return Ok(input);
             }
             return self.texts(table, plan, &input, path);
@@ -317,7 +322,7 @@ impl Columnar<'_> {
                 }
                 ColumnType::Date(_) => f64::from(array.as_primitive::<Date32Type>().value(row)),
                 ColumnType::Timestamp => array.as_primitive::<TimestampMicrosecondType>().value(row) as f64,
-                ColumnType::String | ColumnType::Json | ColumnType::Bool => return,
+                ColumnType::String | ColumnType::Json | ColumnType::Bool | ColumnType::Spans => return,
             };
             let checked = if float { value::check_float(value, &plan.rules) } else { value::check(value, &plan.rules) };
             if let Err(fault) = checked {
@@ -326,13 +331,14 @@ impl Columnar<'_> {
         }
     }
 
-    /// The tables' batches, without the rows of records that are wrong.
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
+    /// The tables' batches, without the rows of records that are wrong, and the parents of their rows.
+    fn finish(&mut self) -> Result<(Vec<RecordBatch>, Vec<UInt32Array>), ArrowError> {
         let mut batches: Vec<RecordBatch> = Vec::with_capacity(self.tables.len());
+        let mut all_parents = Vec::with_capacity(self.tables.len());
         for (index, plan) in self.layout.tables.iter().enumerate() {
             let parts = std::mem::take(&mut self.tables[index]);
             let rows = parts.parents.len();
-            let parents = UInt32Array::from(parts.parents.clone());
+            let parents = UInt32Array::from(parts.parents);
             let mut arrays = Vec::with_capacity(plan.columns.len());
             for (column, array) in plan.columns.iter().zip(parts.arrays) {
                 arrays.push(match (array, column.inherited, plan.parent) {
@@ -350,16 +356,35 @@ impl Columnar<'_> {
             }
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
             batches.push(RecordBatch::try_new_with_options(plan.schema(), arrays, &options)?);
+            all_parents.push(parents);
             self.tables[index].records = parts.records;
         }
         if self.faults.iter().any(Option::is_some) {
-            for (batch, parts) in batches.iter_mut().zip(&self.tables) {
-                let keep: BooleanArray =
-                    parts.records.iter().map(|&record| Some(self.faults[record as usize].is_none())).collect();
-                *batch = arrow_select::filter::filter_record_batch(batch, &keep)?;
-            }
+            self.drop_wrong(&mut batches, &mut all_parents)?;
         }
-        Ok(batches)
+        Ok((batches, all_parents))
+    }
+
+    /// Takes out the rows of records that are wrong; whose parent has moved up by that is told where it is now.
+    fn drop_wrong(&self, batches: &mut [RecordBatch], parents: &mut [UInt32Array]) -> Result<(), ArrowError> {
+        let mut places: Vec<Vec<u32>> = Vec::with_capacity(batches.len());
+        for (index, parts) in self.tables.iter().enumerate() {
+            let keep: Vec<bool> = parts.records.iter().map(|&record| self.faults[record as usize].is_none()).collect();
+            let above = self.layout.tables[index].parent.map(|parent| &places[parent]);
+            let kept = keep.iter().zip(parents[index].values()).filter(|(keep, _)| **keep);
+            parents[index] = kept.map(|(_, &parent)| above.map_or(parent, |places| places[parent as usize])).collect();
+            places.push(
+                keep.iter()
+                    .scan(0, |next, &keep| {
+                        let place = *next;
+                        *next += u32::from(keep);
+                        Some(place)
+                    })
+                    .collect(),
+            );
+            batches[index] = arrow_select::filter::filter_record_batch(&batches[index], &BooleanArray::from(keep))?;
+        }
+        Ok(())
     }
 }
 

@@ -27,6 +27,7 @@ impl CsvHeader {
     /// Maps the names of a header row to the recipe's columns. Where the recipe says that there is no header row,
     /// the columns are its own, in order, whatever is passed.
     pub fn new(layout: &Layout, spec: &CsvSpec, header: Option<&[u8]>) -> Result<Self, HeaderMismatch> {
+        let fields = layout.fields().map_err(|why| HeaderMismatch(why.to_owned()))?;
         if !layout.is_flat() {
             let lists: Vec<_> = layout.tables[1..].iter().map(|table| table.name.as_str()).collect();
             return Err(HeaderMismatch(format!(
@@ -35,7 +36,9 @@ impl CsvHeader {
             )));
         }
         let table = &layout.tables[0];
-        let own: Vec<usize> = (0..table.columns.len()).filter(|&c| Some(c) != table.unknown).collect();
+        let own: Vec<usize> = (0..table.columns.len())
+            .filter(|&c| Some(c) != table.unknown && table.columns[c].kind != ColumnType::Spans)
+            .collect();
         let mut mapped = Self {
             targets: Vec::new(),
             missing: Vec::new(),
@@ -44,7 +47,7 @@ impl CsvHeader {
             nulls: spec.nulls.clone(),
         };
         match header {
-            Some(header) if spec.header => mapped.read_names(layout, header)?,
+            Some(header) if spec.header => mapped.read_names(layout, fields, header)?,
             _ => mapped.targets = own.iter().copied().map(Some).collect(),
         }
         mapped.missing = own.into_iter().filter(|c| !mapped.targets.contains(&Some(*c))).collect();
@@ -61,7 +64,7 @@ impl CsvHeader {
         Ok(mapped)
     }
 
-    fn read_names(&mut self, layout: &Layout, header: &[u8]) -> Result<(), HeaderMismatch> {
+    fn read_names(&mut self, layout: &Layout, fields: &ObjectPlan, header: &[u8]) -> Result<(), HeaderMismatch> {
         let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
         let text = std::str::from_utf8(header).map_err(|_| HeaderMismatch("it is not UTF-8".to_owned()))?;
         let names = self.split_row(text);
@@ -69,8 +72,9 @@ impl CsvHeader {
             if names[..index].contains(name) {
                 return Err(HeaderMismatch(format!("two columns are called '{name}'")));
             }
-            let target = find(&layout.root, name)
-                .or_else(|| layout.tables[0].columns.iter().position(|column| column.name == *name));
+            let target = find(fields, name)
+                .or_else(|| layout.tables[0].columns.iter().position(|column| column.name == *name))
+                .filter(|&column| layout.tables[0].columns[column].kind != ColumnType::Spans);
             if target.is_none() {
                 match layout.unknown {
                     UnknownFields::Ignore => {}
@@ -233,7 +237,8 @@ impl CsvHeader {
         mut at: usize,
         scratch: &mut String,
     ) -> Checked<(usize, End)> {
-        tables.begin_row(0, 0);
+        let row = tables.tables[0].parents.len() as u32;
+        tables.begin_row(0, row);
         let plan = &layout.tables[0];
         let table = &mut tables.tables[0];
         let mut position = 0;

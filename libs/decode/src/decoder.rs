@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, UInt32Array};
 use arrow_schema::ArrowError;
 use forebay_recipe::Layout;
 use forebay_types::{Reason, Reject};
 
 use crate::csv::{CsvHeader, End};
 use crate::fault::Fault;
-use crate::json::{JsonRecord, JsonState};
+use crate::json::{Fate, JsonRecord, JsonState};
 use crate::json_reader::JsonReader;
 use crate::table::Tables;
 
@@ -42,10 +42,15 @@ pub struct Position {
 pub struct Decoded {
     /// One batch a table, in the layout's order, of at most [`BATCH_ROWS`] rows or those of one record.
     pub batches: Vec<RecordBatch>,
+    /// For every row of every batch, the row of the parent's batch that it belongs to; for a row without a parent, a
+    /// number that rows of the same record share.
+    pub parents: Vec<UInt32Array>,
     /// Records that could not be processed.
     pub rejects: Vec<Reject>,
-    /// Records read: those in the batches and the rejects.
+    /// Records read: those in the batches, the rejects, and those that were ignored.
     pub records: u64,
+    /// Records of kinds that the recipe leaves out.
+    pub ignored: u64,
 }
 
 /// Decodes the records of one chunk. It holds at most one batch a table.
@@ -57,6 +62,7 @@ pub struct Decoder {
     scratch: String,
     pub(crate) rejects: Vec<Reject>,
     pub(crate) records: u64,
+    ignored: u64,
     pub(crate) at: Position,
 }
 
@@ -69,6 +75,7 @@ impl Decoder {
             scratch: String::new(),
             rejects: Vec::new(),
             records: 0,
+            ignored: 0,
             at,
             layout,
         }
@@ -160,13 +167,18 @@ impl Decoder {
         self.begin();
         let result = if valid || simdutf8::basic::from_utf8(text).is_ok() {
             let (layout, tables, state) = (&*self.layout, &mut self.tables, &mut self.json);
-            JsonRecord { reader: JsonReader::new(text, layout.depth_limit), layout, tables, state }.decode()
+            let (reader, place) = (JsonReader::new(text, layout.depth_limit), self.records as u32);
+            JsonRecord { reader, layout, tables, state, place }.decode()
         } else {
             Err(Fault::new(Reason::InvalidUtf8, "the record is not UTF-8"))
         };
-        if let Err(fault) = result {
-            JsonRecord::forget(&mut self.json);
-            self.reject(*fault, text, at);
+        match result {
+            Ok(Fate::Taken) => {}
+            Ok(Fate::Ignored) => self.ignored += 1,
+            Err(fault) => {
+                JsonRecord::forget(&mut self.json);
+                self.reject(*fault, text, at);
+            }
         }
         self.close_full_batch(out)
     }
@@ -271,10 +283,13 @@ impl Decoder {
     }
 
     pub(crate) fn take(&mut self) -> Result<Decoded, ArrowError> {
+        let (batches, parents) = self.tables.finish()?;
         Ok(Decoded {
-            batches: self.tables.finish()?,
+            batches,
+            parents,
             rejects: std::mem::take(&mut self.rejects),
             records: std::mem::take(&mut self.records),
+            ignored: std::mem::take(&mut self.ignored),
         })
     }
 }

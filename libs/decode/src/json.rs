@@ -1,6 +1,8 @@
+mod kinds;
+mod paths;
 mod values;
 
-use forebay_recipe::{FieldPlan, Layout, ObjectPlan, Target, UnknownFields};
+use forebay_recipe::{FieldPlan, Kind, Layout, ObjectPlan, Records, Target, UnknownFields};
 use forebay_types::Reason;
 
 use crate::column::Values;
@@ -18,6 +20,8 @@ pub(crate) struct JsonState {
     /// For every field of every object plan, the object in which it was seen last, to notice one that comes twice.
     stamps: Vec<Vec<u64>>,
     stamp: u64,
+    /// For every field of every object plan, where its value begins: of those that paths lead through.
+    starts: Vec<Vec<usize>>,
     /// Unknown fields of the row at work in each table, as the inside of a JSON object.
     unknown: Vec<Vec<u8>>,
     /// Names of the unknown fields of the object at work, raw.
@@ -31,11 +35,21 @@ impl JsonState {
             keys: vec![Vec::new(); layout.objects],
             stamps: vec![Vec::new(); layout.objects],
             stamp: 0,
+            starts: vec![Vec::new(); layout.objects],
             unknown: vec![Vec::new(); layout.tables.len()],
             unknown_names: Vec::new(),
             scratch: Vec::new(),
         };
-        state.add(&layout.root);
+        match &layout.records {
+            Records::One(root) => state.add(root),
+            Records::Kinds(kinds) => {
+                for (_, kind) in &kinds.kinds {
+                    if let Kind::Rows(root) = kind {
+                        state.add(root);
+                    }
+                }
+            }
+        }
         state
     }
 
@@ -48,6 +62,7 @@ impl JsonState {
         };
         self.keys[plan.id] = plan.fields.iter().map(key).collect();
         self.stamps[plan.id] = vec![0; plan.fields.len()];
+        self.starts[plan.id] = vec![0; plan.fields.len()];
         for field in &plan.fields {
             if let Target::Object(inner) | Target::List(inner) = &field.target {
                 self.add(inner);
@@ -62,11 +77,22 @@ pub(crate) struct JsonRecord<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) tables: &'a mut Tables,
     pub(crate) state: &'a mut JsonState,
+    /// Its place among the records of the batch.
+    pub(crate) place: u32,
+}
+
+/// What became of a record that is not wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is rows now.
+    Taken,
+    /// It is of a kind that the recipe leaves out.
+    Ignored,
 }
 
 impl<'a> JsonRecord<'a> {
     /// Decodes the whole record: one object, and nothing but white space round it.
-    pub(crate) fn decode(&mut self) -> Checked<()> {
+    pub(crate) fn decode(&mut self) -> Checked<Fate> {
         self.reader.white();
         if self.reader.peek() != Some(b'{') {
             return Err(match self.reader.peek() {
@@ -78,13 +104,16 @@ impl<'a> JsonRecord<'a> {
                 },
             });
         }
-        let root = &self.layout.root;
-        self.row(root, 0, 1)?;
+        let layout = self.layout;
+        let fate = match &layout.records {
+            Records::One(root) => self.row(root, self.place, 1).map(|()| Fate::Taken)?,
+            Records::Kinds(kinds) => self.of_a_kind(kinds, 1)?,
+        };
         self.reader.white();
         if self.reader.at < self.reader.bytes.len() {
             return Err(self.reader.syntax("more text after the end of the object"));
         }
-        Ok(())
+        Ok(fate)
     }
 
     fn row(&mut self, plan: &'a ObjectPlan, parent: u32, depth: u32) -> Checked<()> {
@@ -118,6 +147,10 @@ impl<'a> JsonRecord<'a> {
                         self.state.stamps[plan.id][index] = stamp;
                         seen += 1;
                         expected = index + 1;
+                        if field.kept {
+                            self.reader.white();
+                            self.state.starts[plan.id][index] = self.reader.at;
+                        }
                         self.field(field, plan.table, row, depth).map_err(|fault| fault.in_field(&field.name))?;
                     }
                     None => self.unknown(plan, names_before, depth)?,
@@ -139,7 +172,7 @@ impl<'a> JsonRecord<'a> {
                 }
             }
         }
-        Ok(())
+        if plan.paths.is_empty() { Ok(()) } else { self.paths(plan, stamp) }
     }
 
     /// Reads a key and its colon. Fields mostly come in the recipe's order, so the expected one is tried as it
@@ -179,6 +212,7 @@ impl<'a> JsonRecord<'a> {
         self.reader.white();
         match &field.target {
             Target::Column(column) => self.scalar(table, *column, depth),
+            Target::Nowhere => self.reader.skip(depth),
             Target::Object(inner) => match self.reader.peek() {
                 Some(b'{') => self.object(inner, row, depth + 1),
                 Some(b'n') => {
@@ -239,8 +273,11 @@ impl<'a> JsonRecord<'a> {
                 for field in &inner.fields {
                     self.nulls(&field.target, table);
                 }
+                for path in &inner.paths {
+                    self.tables.tables[table].columns[path.column].push_null();
+                }
             }
-            Target::List(_) => {}
+            Target::List(_) | Target::Nowhere => {}
         }
     }
 

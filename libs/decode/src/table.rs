@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow_schema::{ArrowError, SchemaRef};
-use forebay_recipe::Layout;
+use forebay_recipe::{ColumnType, Layout};
 
 use crate::column::ColumnBuilder;
 
@@ -16,7 +16,8 @@ pub(crate) struct Tables {
 #[derive(Debug)]
 pub(crate) struct TableBuilder {
     pub(crate) columns: Vec<ColumnBuilder>,
-    /// For every row, the row of the parent's table that it belongs to. Its length is the number of rows begun.
+    /// For every row, the row of the parent's table that it belongs to, or its record's place in the batch. Its length
+    /// is the number of rows begun.
     pub(crate) parents: Vec<u32>,
     /// Rows that were there when the current record began.
     mark: usize,
@@ -81,10 +82,11 @@ impl Tables {
         self.tables.iter().flat_map(|table| &table.columns).map(ColumnBuilder::text_bytes).sum()
     }
 
-    /// The batches of everything decoded so far, one a table, in the layout's order. Parents' keys are taken from
-    /// the parent's columns by row number: a child never copies a key while it is decoded.
-    pub(crate) fn finish(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
+    /// The batches of everything decoded so far, one a table, in the layout's order, and the parents of their rows.
+    /// Parents' keys are taken from the parent's columns by row number: a child never copies a key while it is decoded.
+    pub(crate) fn finish(&mut self) -> Result<(Vec<RecordBatch>, Vec<UInt32Array>), ArrowError> {
         let mut batches: Vec<RecordBatch> = Vec::with_capacity(self.tables.len());
+        let mut all_parents = Vec::with_capacity(self.tables.len());
         for (index, builder) in self.tables.iter_mut().enumerate() {
             let plan = &self.layout.tables[index];
             let rows = builder.parents.len();
@@ -93,6 +95,11 @@ impl Tables {
             let mut arrays: Vec<ArrayRef> = Vec::with_capacity(plan.columns.len());
             for (column, builder) in plan.columns.iter().zip(&mut builder.columns) {
                 let own = match column.inherited {
+                    // No input has them: they come when the text is redacted.
+                    None if column.kind == ColumnType::Spans => {
+                        builder.truncate(0);
+                        new_null_array(&column.kind.data_type(), rows)
+                    }
                     None => builder.finish()?,
                     Some(source) => {
                         builder.truncate(0);
@@ -111,7 +118,8 @@ impl Tables {
             builder.mark = 0;
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
             batches.push(RecordBatch::try_new_with_options(Arc::clone(&builder.schema), arrays, &options)?);
+            all_parents.push(parents);
         }
-        Ok(batches)
+        Ok((batches, all_parents))
     }
 }

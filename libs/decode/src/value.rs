@@ -1,6 +1,9 @@
 //! Texts to typed values. Nothing here keeps a text or puts it into a message: it may be protected.
 
-use forebay_recipe::{Column, ColumnType, DateOrder, Rules, days_from_civil};
+use std::borrow::Cow;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use forebay_recipe::{Column, ColumnType, DateOrder, Encoding, Reading, Rules, days_from_civil};
 use forebay_types::Reason;
 
 use crate::column::{ColumnBuilder, Values};
@@ -11,12 +14,7 @@ use crate::json_reader::JsonReader;
 #[inline]
 pub(crate) fn push_text(builder: &mut ColumnBuilder, column: &Column, text: &str) -> Checked<()> {
     match &mut builder.values {
-        Values::Text { .. } => {
-            if !column.rules.text_is_free() {
-                column.rules.check_text(text).map_err(|message| Fault::new(Reason::Invalid, message))?;
-            }
-            return builder.push_text(text);
-        }
+        Values::Text { .. } => return push_read(builder, column, &read_text(&column.reading, text)?),
         Values::Int64(values) => values.push(integer(text, &column.rules)?),
         Values::Int32(values) => values.push(int32(integer(text, &column.rules)?)?),
         Values::Float64(values) => values.push(float(text, &column.rules)?),
@@ -26,12 +24,12 @@ pub(crate) fn push_text(builder: &mut ColumnBuilder, column: &Column, text: &str
         Values::Bool(values) => values.push(boolean(text)?),
         Values::Date(values) => {
             let order = if let ColumnType::Date(order) = &column.kind { *order } else { DateOrder::Iso };
-            let days = date(text, order)?;
+            let days = date(&completed(&column.reading, text), order)?;
             check(f64::from(days), &column.rules)?;
             values.push(days);
         }
         Values::Timestamp(values) => {
-            let micros = timestamp(text)?;
+            let micros = timestamp(&completed(&column.reading, text))?;
             check(micros as f64, &column.rules)?;
             values.push(micros);
         }
@@ -42,6 +40,48 @@ pub(crate) fn push_text(builder: &mut ColumnBuilder, column: &Column, text: &str
     }
     builder.valid();
     Ok(())
+}
+
+/// Puts a text that was read already into a text column, if it keeps the column's rules.
+pub(crate) fn push_read(builder: &mut ColumnBuilder, column: &Column, text: &str) -> Checked<()> {
+    if !column.rules.text_is_free() {
+        column.rules.check_text(text).map_err(|message| Fault::new(Reason::Invalid, message))?;
+    }
+    builder.push_text(text)
+}
+
+/// What a text means: decoded, and cut to what stands after a character.
+pub(crate) fn read_text<'t>(reading: &Reading, text: &'t str) -> Checked<Cow<'t, str>> {
+    let text = match reading.encoding {
+        Encoding::Plain => Cow::Borrowed(text),
+        Encoding::Base64 => Cow::Owned(base64_text(text)?),
+    };
+    let Some(after) = &reading.after else { return Ok(text) };
+    Ok(match text.rfind(|c| after.contains(c)).map(|at| at + text[at..].chars().next().map_or(1, char::len_utf8)) {
+        Some(start) => Cow::Owned(text[start..].to_owned()),
+        None => text,
+    })
+}
+
+fn base64_text(text: &str) -> Checked<String> {
+    let white = text.bytes().any(|byte| byte.is_ascii_whitespace());
+    let bytes = if white {
+        BASE64_STANDARD.decode(text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<_>>())
+    } else {
+        BASE64_STANDARD.decode(text)
+    };
+    let bytes = bytes.map_err(|_| Fault::new(Reason::Invalid, "is no base64"))?;
+    String::from_utf8(bytes).map_err(|_| Fault::new(Reason::InvalidUtf8, "what it encodes in base64 is not UTF-8"))
+}
+
+/// A date or moment that may be a year or a month only, whose first day it then is.
+fn completed<'t>(reading: &Reading, text: &'t str) -> Cow<'t, str> {
+    let date = text.trim_ascii();
+    match date.len() {
+        4 if reading.partial => Cow::Owned(format!("{date}-01-01")),
+        7 if reading.partial => Cow::Owned(format!("{date}-01")),
+        _ => Cow::Borrowed(text),
+    }
 }
 
 /// The new end offset of a text column. Batches are cut long before, so only one giant record can get there.

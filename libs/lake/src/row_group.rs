@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::DataType;
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowRowGroupWriterFactory, InMemoryPageStoreFactory, PageKey, PageStore, PageStoreArgs,
@@ -69,18 +70,28 @@ pub fn encode(encoding: &Encoding, batches: Vec<RecordBatch>, pages: &Pages) -> 
     let mut bytes = 0;
     let mut writers = writers.into_iter();
     for (field, arrays) in encoding.schema.fields().iter().zip(by_column) {
-        // The tables are flat: one leaf a field.
-        let Some(mut writer) = writers.next() else { break };
+        let mut leaves: Vec<_> = writers.by_ref().take(leaves(field.data_type())).collect();
         for array in arrays {
-            for leaf in compute_leaves(field, &array).map_err(fail)? {
+            for (writer, leaf) in leaves.iter_mut().zip(compute_leaves(field, &array).map_err(fail)?) {
                 writer.write(&leaf).map_err(fail)?;
             }
         }
-        let chunk = writer.close().map_err(fail)?;
-        bytes += chunk.close().bytes_written;
-        columns.push(chunk);
+        for writer in leaves {
+            let chunk = writer.close().map_err(fail)?;
+            bytes += chunk.close().bytes_written;
+            columns.push(chunk);
+        }
     }
     Ok(EncodedRowGroup { columns, encoding: encoding.clone(), rows, bytes })
+}
+
+/// How many columns of Parquet a column is written as: one, but for lists and structs.
+pub(crate) fn leaves(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::List(element) => leaves(element.data_type()),
+        DataType::Struct(fields) => fields.iter().map(|field| leaves(field.data_type())).sum(),
+        _ => 1,
+    }
 }
 
 #[derive(Debug)]

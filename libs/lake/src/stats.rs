@@ -8,6 +8,7 @@ use parquet::file::statistics::Statistics;
 use serde_json::{Map, Value, json};
 
 use crate::LakeError;
+use crate::row_group::leaves;
 
 /// Longest text that bounds are kept for: readers use them to skip files, and long ones only grow the log.
 const TEXT_BOUND: usize = 32;
@@ -40,7 +41,13 @@ pub(crate) fn add_action(
 /// Source: Delta transaction log protocol, "Per-file Statistics".
 fn statistics(metadata: &ParquetMetaData, schema: &Schema) -> Value {
     let (mut smallest, mut largest, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for (index, field) in schema.fields().iter().enumerate() {
+    let mut next = 0;
+    for field in schema.fields() {
+        let index = next;
+        next += leaves(field.data_type());
+        if field.data_type().is_nested() {
+            continue;
+        }
         let mut bounds: Option<(Value, Value)> = None;
         let (mut null_count, mut complete) = (Some(0), true);
         for group in metadata.row_groups() {

@@ -1,11 +1,12 @@
 mod build;
+mod records;
 
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::rules::Rules;
-use crate::{Identifies, Treatment, UnknownFields};
+use crate::{Encoding, Identifies, OtherKinds, Path, PathStep, Pick, Treatment, UnknownFields};
 
 /// Column that holds the fields a recipe does not name, with `unknown_fields: keep`.
 pub const UNKNOWN_COLUMN: &str = "_unknown";
@@ -13,10 +14,10 @@ pub const UNKNOWN_COLUMN: &str = "_unknown";
 /// A recipe, checked and compiled: the tables that a record becomes, and how its fields get there.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Tables, a parent before its children; the first is the record's own.
+    /// Tables, a parent before its children; the first is the record's own, or that of the first kind of records.
     pub tables: Vec<TablePlan>,
-    /// The record's fields.
-    pub root: ObjectPlan,
+    /// What records there are.
+    pub records: Records,
     /// How many [`ObjectPlan`]s there are; their `id`s are below it.
     pub objects: usize,
     /// What becomes of fields that the recipe does not name.
@@ -25,6 +26,35 @@ pub struct Layout {
     pub depth_limit: u32,
     /// True if any field is withheld: then no value, raw record or field name may reach a log, error or reject.
     pub protected: bool,
+}
+
+/// What records an input holds.
+#[derive(Clone, Debug)]
+pub enum Records {
+    /// One kind, with these fields.
+    One(ObjectPlan),
+    /// Several kinds, told apart by a field.
+    Kinds(Kinds),
+}
+
+/// Several kinds of records.
+#[derive(Clone, Debug)]
+pub struct Kinds {
+    /// Field whose text says of which kind a record is.
+    pub by: String,
+    /// What becomes of records of other kinds.
+    pub other: OtherKinds,
+    /// The kinds, by that text.
+    pub kinds: Vec<(String, Kind)>,
+}
+
+/// One kind of records.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A record is a row of a table.
+    Rows(ObjectPlan),
+    /// A record holds other records, where the path leads.
+    Each(Path),
 }
 
 /// A table that a recipe writes.
@@ -38,6 +68,8 @@ pub struct TablePlan {
     pub parent: Option<usize>,
     /// The column that children carry.
     pub key: Option<usize>,
+    /// The column that says whose record it is.
+    pub subject: Option<usize>,
     /// The column of unknown fields.
     pub unknown: Option<usize>,
 }
@@ -49,6 +81,8 @@ pub struct Column {
     pub name: String,
     /// Its type.
     pub kind: ColumnType,
+    /// How its texts are read.
+    pub reading: Reading,
     /// Rules of its values.
     pub rules: Rules,
     /// Protected, with protection on, and of no use for anything: always null.
@@ -59,6 +93,19 @@ pub struct Column {
     pub treatment: Treatment,
     /// For a parent's key: that table and its column.
     pub inherited: Option<(usize, usize)>,
+}
+
+/// How the texts of a column's values are read, before its rules are asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// How they are encoded.
+    pub encoding: Encoding,
+    /// Only what stands after the last of these characters is kept.
+    pub after: Option<String>,
+    /// Several values become one text, with this between them.
+    pub join: Option<String>,
+    /// A year or a month alone stands for its first day.
+    pub partial: bool,
 }
 
 /// The type of a column, compiled.
@@ -82,6 +129,8 @@ pub enum ColumnType {
     Timestamp,
     /// The text of a JSON value.
     Json,
+    /// Where in a text something was replaced: a list of {`start`, `end`, `class`}. No input has it.
+    Spans,
 }
 
 /// How a date is written.
@@ -104,8 +153,32 @@ pub struct ObjectPlan {
     pub id: usize,
     /// Table that the scalar fields belong to.
     pub table: usize,
-    /// Its fields, in the recipe's order.
+    /// Its fields, in the recipe's order; then those that only paths lead through.
     pub fields: Vec<FieldPlan>,
+    /// Columns whose values are found by path.
+    pub paths: Vec<PathColumn>,
+}
+
+/// A column whose values are found by path.
+#[derive(Clone, Debug)]
+pub struct PathColumn {
+    /// The field's name in the recipe, for errors.
+    pub name: String,
+    /// The column of the object's table.
+    pub column: usize,
+    /// The ways to its values, in order.
+    pub ways: Vec<Way>,
+}
+
+/// A path that begins at a field of an object.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// The first field's place in [`ObjectPlan::fields`].
+    pub field: usize,
+    /// Which of that field's elements.
+    pub pick: Pick,
+    /// What comes after it.
+    pub rest: Vec<PathStep>,
 }
 
 /// One field.
@@ -115,6 +188,8 @@ pub struct FieldPlan {
     pub name: String,
     /// Missing or null is an error.
     pub required: bool,
+    /// Paths lead through it: where it begins is kept until the object ends.
+    pub kept: bool,
     /// Where it goes.
     pub target: Target,
 }
@@ -128,6 +203,8 @@ pub enum Target {
     Object(ObjectPlan),
     /// Rows of a child table.
     List(ObjectPlan),
+    /// Nowhere: only paths lead through it, or it says of what kind the record is.
+    Nowhere,
 }
 
 impl ColumnType {
@@ -142,6 +219,11 @@ impl ColumnType {
             Self::Bool => DataType::Boolean,
             Self::Date(_) => DataType::Date32,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Spans => {
+                let number = |name| Field::new(name, DataType::Int32, true);
+                let span = vec![number("start"), number("end"), Field::new("class", DataType::Utf8, true)];
+                DataType::List(Arc::new(Field::new("element", DataType::Struct(span.into()), true)))
+            }
         }
     }
 }
@@ -155,7 +237,33 @@ impl TablePlan {
     }
 }
 
+impl Column {
+    /// True if any text is taken as it is, so that a decoder can skip what it would check and change.
+    pub fn text_is_plain(&self) -> bool {
+        self.rules.text_is_free() && self.reading.encoding == Encoding::Plain && self.reading.after.is_none()
+    }
+}
+
+impl ObjectPlan {
+    fn has_paths(&self) -> bool {
+        !self.paths.is_empty()
+            || self.fields.iter().any(|field| match &field.target {
+                Target::Object(inner) | Target::List(inner) => inner.has_paths(),
+                Target::Column(_) | Target::Nowhere => false,
+            })
+    }
+}
+
 impl Layout {
+    /// The fields of the only kind of records, where no path is needed to read them; else why only JSON can be read.
+    pub fn fields(&self) -> Result<&ObjectPlan, &'static str> {
+        match &self.records {
+            Records::One(root) if !root.has_paths() => Ok(root),
+            Records::One(_) => Err("the recipe finds fields by path, which is for JSON only"),
+            Records::Kinds(_) => Err("the recipe has records of several kinds, which are for JSON only"),
+        }
+    }
+
     /// The table with a name.
     pub fn table(&self, name: &str) -> Option<usize> {
         self.tables.iter().position(|table| table.name == name)

@@ -6,8 +6,10 @@
 
 mod enrich;
 mod error;
+mod kinds;
 mod layout;
 mod ordered;
+mod path;
 mod prepared;
 mod protection;
 mod rules;
@@ -20,18 +22,21 @@ pub use enrich::{
     span,
 };
 pub use error::RecipeError;
+pub use kinds::{KindSpec, OtherKinds, RecordsSpec};
 pub use layout::{
-    Column, ColumnType, DateOrder, FieldPlan, Layout, ObjectPlan, TablePlan, Target, UNKNOWN_COLUMN, days_from_civil,
+    Column, ColumnType, DateOrder, FieldPlan, Kind, Kinds, Layout, ObjectPlan, PathColumn, Reading, Records, TablePlan,
+    Target, UNKNOWN_COLUMN, Way, days_from_civil,
 };
 pub use ordered::Ordered;
+pub use path::{Condition, Path, PathStep, Paths, Pick};
 pub use prepared::Prepared;
-pub use protection::{Identifies, Profile, RedactDates, RedactStep, RedactStyle, Treatment};
+pub use protection::{DateFields, Identifiers, Identifies, Profile, RedactDates, RedactStep, RedactStyle, Treatment};
 pub use rules::Rules;
 pub use settings::{SETTINGS, Setting, Tuning, duration};
 pub use shipped::{SHIPPED, shipped};
 pub use spec::{
-    CsvSpec, FieldSpec, FieldType, FormatName, OnError, Protect, Recipe, RecordSpec, Scope, SourceSpec, SqlStep, Step,
-    UnknownFields,
+    CsvSpec, Encoding, FieldSpec, FieldType, FormatName, OnError, Protect, Recipe, RecordSpec, Scope, SourceSpec,
+    SqlStep, Step, UnknownFields,
 };
 
 #[cfg(test)]

@@ -82,6 +82,28 @@ pub enum Identifies {
     Id,
 }
 
+/// What takes the place of fields that would be withheld because they name or number a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identifiers {
+    /// Null.
+    #[default]
+    Withhold,
+    /// A token by key: the same value, the same token, in fields and in texts.
+    Pseudonym,
+}
+
+/// What becomes of fields that hold dates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DateFields {
+    /// What the profile says.
+    #[default]
+    Profile,
+    /// They are moved, by key, by days that are constant for a subject, as in its texts. Not Safe Harbor.
+    Shift,
+}
+
 /// What becomes of a column's values before anything is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Treatment {
@@ -96,6 +118,11 @@ pub enum Treatment {
     BirthYear(i32),
     /// Three digits of a ZIP code, or 000 for areas of 20,000 people or fewer.
     Zip3,
+    /// A token that stands for the value, by key.
+    Pseudonym(Identifies),
+    /// Dates and timestamps are moved by days that are their subject's, by key; what is before the given year becomes the
+    /// first of January of it.
+    Shift(i32),
 }
 
 /// A text column loses what identifies persons.
@@ -106,12 +133,15 @@ pub struct RedactStep {
     pub table: String,
     /// Its column.
     pub column: String,
-    /// What stands in the place of what was found.
+    /// What stands in the place of what was found; where it is not said, tags, or pseudonyms where fields get them.
     #[serde(default)]
-    pub style: RedactStyle,
-    /// What becomes of dates in the text.
+    pub style: Option<RedactStyle>,
+    /// What becomes of dates in the text; where it is not said, as everything else, or moved where fields are.
     #[serde(default)]
-    pub dates: RedactDates,
+    pub dates: Option<RedactDates>,
+    /// A column that is added to the table: where in each text something was replaced, and what it was. Never the text.
+    #[serde(default)]
+    pub spans: Option<String>,
 }
 
 /// What stands in the place of what was found.
@@ -148,14 +178,52 @@ impl Recipe {
     }
 }
 
+impl RedactStep {
+    /// What stands in the place of what was found, by a recipe's leave.
+    pub fn style(&self, recipe: &Recipe) -> RedactStyle {
+        self.style.unwrap_or(match recipe.identifiers {
+            Identifiers::Withhold => RedactStyle::Tag,
+            Identifiers::Pseudonym => RedactStyle::Pseudonym,
+        })
+    }
+
+    /// What becomes of dates in the text.
+    pub fn dates(&self, recipe: &Recipe) -> RedactDates {
+        self.dates.unwrap_or(match recipe.dates {
+            DateFields::Profile => RedactDates::Style,
+            DateFields::Shift => RedactDates::Shift,
+        })
+    }
+}
+
 impl Identifies {
-    /// What a profile does to such a field. `year` is that of the data's release.
-    pub fn treatment(self, profile: Profile, year: i32) -> Treatment {
+    /// What a recipe does to such a field, if it is text or not.
+    pub fn treatment(self, recipe: &Recipe, text: bool) -> Treatment {
+        let profile = recipe.profile();
+        let oldest = recipe.release_year - OLDEST;
+        let by_profile = self.by_profile(profile, oldest);
+        match self {
+            Self::BirthDate if profile == Profile::SafeHarbor && recipe.dates == DateFields::Shift => {
+                Treatment::Shift(oldest)
+            }
+            Self::BirthDate | Self::Date if profile != Profile::Public && recipe.dates == DateFields::Shift => {
+                Treatment::Shift(i32::MIN)
+            }
+            // A city's token would tell who lives together, and is no one's name.
+            Self::City | Self::Zip | Self::BirthDate | Self::Date => by_profile,
+            _ if by_profile == Treatment::Withhold && recipe.identifiers == Identifiers::Pseudonym && text => {
+                Treatment::Pseudonym(self)
+            }
+            _ => by_profile,
+        }
+    }
+
+    fn by_profile(self, profile: Profile, oldest: i32) -> Treatment {
         match (profile, self) {
             (Profile::Public, _) | (Profile::Limited, Self::BirthDate | Self::Date | Self::City | Self::Zip) => {
                 Treatment::Keep
             }
-            (Profile::SafeHarbor, Self::BirthDate) => Treatment::BirthYear(year - OLDEST),
+            (Profile::SafeHarbor, Self::BirthDate) => Treatment::BirthYear(oldest),
             (Profile::SafeHarbor, Self::Date) => Treatment::Year,
             (Profile::SafeHarbor, Self::Zip) => Treatment::Zip3,
             (Profile::SafeHarbor | Profile::Limited, _) => Treatment::Withhold,

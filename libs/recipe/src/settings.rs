@@ -3,7 +3,7 @@ use std::time::Duration;
 use forebay_types::ByteSize;
 
 use crate::spec::{FormatName, OnError, Protect, Recipe, Step, UnknownFields};
-use crate::{EnrichStep, Profile, RecipeError};
+use crate::{DateFields, EnrichStep, Identifiers, Profile, RecipeError};
 
 /// A key that `--set` takes.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,16 @@ pub const SETTINGS: &[Setting] = &[
         help: "what becomes of identifiers (default: the recipe's, safe-harbor); public is protect=off",
     },
     Setting { key: "release_year", values: "YEAR", help: "for ages over 89: the year the tables are given out" },
+    Setting {
+        key: "identifiers",
+        values: "withhold|pseudonym",
+        help: "fields that name or number a person: null, or a token by key (default: the recipe's, withhold)",
+    },
+    Setting {
+        key: "dates",
+        values: "profile|shift",
+        help: "dates: as the profile says, or moved by key, the same for all of a subject (default: the recipe's, profile)",
+    },
     Setting { key: "on_error", values: "reject|fail", help: "what becomes of a bad record (default: reject)" },
     Setting { key: "unknown_fields", values: "ignore|reject|keep", help: "fields the recipe does not name" },
     Setting { key: "source.format", values: "auto|ndjson|json|csv|parquet|arrow", help: "as --format" },
@@ -105,6 +115,20 @@ impl Tuning {
             "release_year" => {
                 recipe.release_year =
                     value.parse().ok().filter(|year| (1990..=2200).contains(year)).ok_or_else(wrong)?;
+            }
+            "identifiers" => {
+                recipe.identifiers = match value {
+                    "withhold" => Identifiers::Withhold,
+                    "pseudonym" => Identifiers::Pseudonym,
+                    _ => return Err(wrong()),
+                }
+            }
+            "dates" => {
+                recipe.dates = match value {
+                    "profile" => DateFields::Profile,
+                    "shift" => DateFields::Shift,
+                    _ => return Err(wrong()),
+                }
             }
             "on_error" => {
                 recipe.on_error = match value {

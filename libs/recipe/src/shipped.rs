@@ -4,6 +4,7 @@ use crate::{Recipe, RecipeError};
 pub const SHIPPED: &[(&str, &str)] = &[
     ("claims", include_str!("../../../recipes/claims.yaml")),
     ("clinical", include_str!("../../../recipes/clinical.yaml")),
+    ("clinical-fhir", include_str!("../../../recipes/clinical-fhir.yaml")),
     ("providers", include_str!("../../../recipes/providers.yaml")),
 ];
 

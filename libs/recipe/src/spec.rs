@@ -1,8 +1,8 @@
 use forebay_types::ByteSize;
 use serde::Deserialize;
 
-use crate::protection::{Identifies, Profile, RedactStep};
-use crate::{EnrichStep, Ordered, RecipeError};
+use crate::protection::{DateFields, Identifiers, Identifies, Profile, RedactStep};
+use crate::{EnrichStep, Ordered, Paths, RecipeError, RecordsSpec};
 
 /// A recipe as it stands in its file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -22,6 +22,12 @@ pub struct Recipe {
     /// The year in which the tables are given out: whoever is 90 by then is not told from those who are older.
     #[serde(default = "release_year")]
     pub release_year: i32,
+    /// What takes the place of fields that would be withheld because they name or number a person.
+    #[serde(default)]
+    pub identifiers: Identifiers,
+    /// What becomes of fields that hold dates.
+    #[serde(default)]
+    pub dates: DateFields,
     /// How the input is read.
     #[serde(default)]
     pub source: SourceSpec,
@@ -32,7 +38,11 @@ pub struct Recipe {
     #[serde(default)]
     pub unknown_fields: UnknownFields,
     /// One record: its table and fields.
-    pub record: RecordSpec,
+    #[serde(default)]
+    pub record: Option<RecordSpec>,
+    /// Instead of `record`: records of several kinds.
+    #[serde(default)]
+    pub records: Option<RecordsSpec>,
     /// What happens to a chunk's tables before they are written, in order.
     #[serde(default)]
     pub steps: Vec<Step>,
@@ -162,6 +172,9 @@ pub struct RecordSpec {
     /// Field that child tables carry as the parent's key.
     #[serde(default)]
     pub key: Option<String>,
+    /// Column that says whose record it is, where that is not the key: dates of one subject are shifted together.
+    #[serde(default)]
+    pub subject: Option<String>,
     /// Fields, in the order of the columns.
     pub fields: Ordered<FieldSpec>,
 }
@@ -211,6 +224,22 @@ pub struct FieldSpec {
     /// redacted.
     #[serde(default)]
     pub identifies: Option<Identifies>,
+    /// Where the value is, if it is not the field of this name: JSON only. Of several paths the first with a value is
+    /// taken.
+    #[serde(default)]
+    pub path: Option<Paths>,
+    /// For strings with `path`: all values of all paths are taken, with this between them.
+    #[serde(default)]
+    pub join: Option<String>,
+    /// For strings: how the text is encoded in the input.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// For strings: only what stands after the last of these characters is kept.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// For dates and timestamps: `2024` and `2024-03` are allowed, and mean the first day.
+    #[serde(default)]
+    pub partial: bool,
     /// Column name, where it differs from the field's.
     #[serde(default)]
     pub column: Option<String>,
@@ -250,6 +279,17 @@ pub struct FieldSpec {
     /// For objects and lists: the fields inside.
     #[serde(default)]
     pub fields: Option<Ordered<FieldSpec>>,
+}
+
+/// How a text is encoded in the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// As it is.
+    #[default]
+    Plain,
+    /// Base64 of UTF-8 (RFC 4648, section 4), with or without white space.
+    Base64,
 }
 
 /// A bound: written as a number or as text.

@@ -170,3 +170,56 @@ fn settings_of_enrichers_go_by_name() {
         assert!(error.contains(named) && error.contains(key), "{error}");
     }
 }
+
+#[test]
+fn kinds_and_paths_are_checked_whole() {
+    let fails = |records: &str| {
+        let text = format!("name: k\n{records}");
+        match Recipe::parse("k.yaml", &text) {
+            Err(error) => error.to_string(),
+            Ok(recipe) => recipe.layout().unwrap_err().to_string(),
+        }
+    };
+    for (records, hint) in [
+        ("", "record"),
+        ("record: {table: t, fields: {a: {type: int}}}\nrecords: {by: t, kinds: {A: {each: a}}}", "only one"),
+        ("records: {by: t, kinds: {A: {each: a}}}", "at least one kind with a table"),
+        ("records: {by: t, kinds: {A: {table: a}}}", "records.kinds.A: needs `table` and `fields`"),
+        ("records: {by: t, kinds: {A: {each: 'a['}}}", "records.kinds.A.each"),
+        ("records: {by: t, kinds: {A: {table: a, subject: x, fields: {a: {type: int}}}}}", "A.subject: 'x'"),
+        ("record: {table: t, fields: {a: {type: int, path: 'x..y'}}}", "record.fields.a.path"),
+        ("record: {table: t, fields: {a: {type: int, path: []}}}", "at least one path"),
+        ("record: {table: t, fields: {a: {type: int, join: x}}}", "a.join: is for strings only"),
+        ("record: {table: t, fields: {a: {type: string, join: x}}}", "a.join: needs `path`"),
+        ("record: {table: t, fields: {a: {type: int, encoding: base64}}}", "a.encoding"),
+        ("record: {table: t, fields: {a: {type: string, after: ''}}}", "a.after"),
+        ("record: {table: t, fields: {a: {type: string, partial: true}}}", "a.partial"),
+        ("record: {table: t, fields: {a: {type: list, path: x, fields: {b: {type: int}}}}}", "a.path"),
+    ] {
+        let error = fails(records);
+        assert!(error.contains(hint), "{records}: {error}");
+    }
+}
+
+#[test]
+fn identifiers_become_tokens_and_dates_move_where_that_is_asked_for() {
+    let (mut recipe, _) = shipped("clinical").unwrap();
+    let mut tuning = Tuning::default();
+    tuning.set(&mut recipe, "identifiers", "pseudonym").unwrap();
+    tuning.set(&mut recipe, "dates", "shift").unwrap();
+    let layout = recipe.layout().unwrap();
+    let treatment = |column: &str| {
+        layout.tables[0].columns.iter().find(|known| known.name == column).map(|column| column.treatment).unwrap()
+    };
+    assert_eq!(treatment("name"), Treatment::Pseudonym(Identifies::Name));
+    assert_eq!(treatment("address_city"), Treatment::Withhold);
+    assert_eq!(treatment("birth_date"), Treatment::Shift(1936));
+    let Some(Step::Redact(step)) = recipe.steps.first() else { panic!() };
+    assert_eq!((step.style(&recipe), step.dates(&recipe)), (RedactStyle::Pseudonym, RedactDates::Shift));
+    tuning.set(&mut recipe, "profile", "limited").unwrap();
+    assert_eq!(
+        recipe.layout().unwrap().tables[0].columns[3].treatment,
+        Treatment::Shift(i32::MIN),
+        "a limited data set keeps dates, unless they are to be moved"
+    );
+}

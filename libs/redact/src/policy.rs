@@ -34,6 +34,11 @@ impl Key {
         format!("[{}-{:010x}]", class.as_str(), self.digest(class.as_str(), value) >> 24)
     }
 
+    /// The token that stands for the value of a field: the one that the same value gets in a text.
+    pub fn token(&self, class: Class, value: &str) -> String {
+        self.pseudonym(class, &plain(class, value))
+    }
+
     /// Days by which one subject's dates are moved: -364 to 364, never 0.
     pub fn shift(&self, subject: &str) -> i32 {
         let value = (self.digest("shift", subject) % 728) as i32;
@@ -113,16 +118,20 @@ impl Policy {
         match (self.style, &self.key) {
             (Style::Pseudonym, Some(key)) => {
                 let person = span.person.and_then(|person| known?.persons.get(usize::from(person)));
-                let value = match (person, span.class) {
-                    (Some(person), _) => person.clone(),
-                    (None, Class::Name) => fold_words(found),
-                    (None, _) => found.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
-                };
+                let value = person.cloned().unwrap_or_else(|| plain(span.class, found));
                 out.extend_from_slice(key.pseudonym(span.class, &value).as_bytes());
             }
             (Style::Mask, _) => out.extend(std::iter::repeat_n(b'*', found.chars().count())),
             (Style::Tag, _) | (Style::Pseudonym, None) => tag(span.class, out),
         }
+    }
+}
+
+/// A value in one form, however it is written.
+fn plain(class: Class, value: &str) -> String {
+    match class {
+        Class::Name => fold_words(value),
+        _ => value.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
     }
 }
 

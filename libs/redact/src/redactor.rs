@@ -38,7 +38,8 @@ pub struct Redacted {
     pub texts: StringArray,
     /// Spans that were replaced.
     pub spans: u64,
-    /// Where they were, if that was asked for: a list of {`offset`, `length`, `class`} in characters of the text as it was.
+    /// Where they were, if that was asked for: a list of {`start`, `end`, `class`} in characters of the text as it was, the end
+    /// exclusive.
     pub places: Option<ListArray>,
 }
 
@@ -125,19 +126,24 @@ impl Redactor {
 
 /// The type of the column of places.
 pub fn places_type() -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(place_fields()), true)))
+    DataType::List(element())
+}
+
+/// Delta's name for what a list holds, which Arrow would call otherwise.
+fn element() -> Arc<Field> {
+    Arc::new(Field::new("element", DataType::Struct(place_fields()), true))
 }
 
 fn place_fields() -> Fields {
     Fields::from(vec![
-        Field::new("offset", DataType::Int32, true),
-        Field::new("length", DataType::Int32, true),
+        Field::new("start", DataType::Int32, true),
+        Field::new("end", DataType::Int32, true),
         Field::new("class", DataType::Utf8, true),
     ])
 }
 
 fn places_builder() -> ListBuilder<StructBuilder> {
-    ListBuilder::new(StructBuilder::from_fields(place_fields(), 0))
+    ListBuilder::new(StructBuilder::from_fields(place_fields(), 0)).with_field(element())
 }
 
 fn append_places(places: &mut ListBuilder<StructBuilder>, text: &str, spans: &[Span]) {
@@ -147,11 +153,11 @@ fn append_places(places: &mut ListBuilder<StructBuilder>, text: &str, spans: &[S
         chars += text[byte..start].chars().count();
         let length = text[start..end].chars().count();
         let row = places.values();
-        if let Some(offset) = row.field_builder::<Int32Builder>(0) {
-            offset.append_value(chars as i32);
+        if let Some(starts) = row.field_builder::<Int32Builder>(0) {
+            starts.append_value(chars as i32);
         }
-        if let Some(lengths) = row.field_builder::<Int32Builder>(1) {
-            lengths.append_value(length as i32);
+        if let Some(ends) = row.field_builder::<Int32Builder>(1) {
+            ends.append_value((chars + length) as i32);
         }
         if let Some(class) = row.field_builder::<StringBuilder>(2) {
             class.append_value(span.class.as_str());

@@ -10,4 +10,4 @@ mod reject;
 pub use bytesize::{ByteSize, ParseByteSizeError};
 pub use chunk::{ChunkId, ChunkSource, ChunkState, GroupId, GroupState};
 pub use job::{InputIdentity, JobId, JobState};
-pub use reject::{MESSAGE_LIMIT, REJECTS_TABLE, Reason, Reject};
+pub use reject::{MESSAGE_LIMIT, RECORDS_IGNORED, REJECTS_TABLE, Reason, Reject};

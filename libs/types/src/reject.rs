@@ -39,6 +39,8 @@ reasons! {
     DuplicateKey = "duplicate_key",
     /// The record is no object, or has another number of columns than the header.
     NotARecord = "not_a_record",
+    /// The record is of a kind that the recipe does not name.
+    UnknownKind = "unknown_kind",
     /// A field that must be there is missing or null.
     MissingField = "missing_field",
     /// A field that the recipe does not know, where the recipe says to reject those.
@@ -82,3 +84,6 @@ pub struct Reject {
 
 /// Name under which rejects travel to the storage writer. No recipe can have a table of this name.
 pub const REJECTS_TABLE: &str = "_rejects";
+
+/// Name under which records of kinds that a recipe leaves out are counted.
+pub const RECORDS_IGNORED: &str = "records.ignored";

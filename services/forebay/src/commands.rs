@@ -100,6 +100,7 @@ pub(crate) async fn plan_for(
         record_limit: prepared.recipe.source.record_limit,
         tables: steps.tables().len() as u64 + 1,
         steps: !steps.is_empty(),
+        redacts: prepared.recipe.redacts(),
         enrichment: prepared.recipe.steps.iter().any(|step| matches!(step, Step::Enrich(_))),
         bucket: output.starts_with("s3://"),
         sink: prepared.tuning.sink.is_some(),

@@ -47,6 +47,8 @@ pub struct PlanRequest {
     pub tables: u64,
     /// Whether the recipe has steps.
     pub steps: bool,
+    /// Whether texts are redacted.
+    pub redacts: bool,
     /// Whether keys are looked up in this process.
     pub enrichment: bool,
     /// Whether the output is a bucket, whose upload parts must be 5 MiB or more.
@@ -107,7 +109,9 @@ impl Plan {
         let batch = (data / 64).clamp(MIB, 8 * MIB);
         let collected = if request.steps { chunk_bytes * 2 } else { 0 };
         let wire = if request.remote { WIRE } else { 0 };
-        let chunk_memory = 2 * frame + 2 * batch + sql_memory + collected + wire;
+        // A redacted column stands beside the one that it replaces until all of a batch's are done.
+        let redacted = if request.redacts { batch } else { 0 };
+        let chunk_memory = 2 * frame + 2 * batch + redacted + sql_memory + collected + wire;
         // A process that does nothing else has more for them.
         let share = if request.roles.storage { data / 5 } else { data.saturating_sub(limit * 2) };
         let fitting = (share / chunk_memory).max(1) as usize;
@@ -234,10 +238,20 @@ mod tests {
             record_limit: ByteSize::mib(10),
             tables: 4,
             steps: false,
+            redacts: false,
             enrichment: false,
             bucket: false,
             sink: false,
         }
+    }
+
+    #[test]
+    fn what_is_redacted_is_held_twice() {
+        let chunks = |redacts| {
+            let plan = Plan::new(&PlanRequest { redacts, ..request(1024) }).unwrap();
+            plan.of("chunks") / plan.in_flight as u64
+        };
+        assert_eq!(chunks(true) - chunks(false), 8 << 20);
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use forebay_api::JobProgress;
 use forebay_recipe::Prepared;
+use forebay_types::RECORDS_IGNORED;
 use serde::Serialize;
 
 /// A job's report, as `--report` writes it.
@@ -11,8 +12,11 @@ pub struct Report {
     pub job: String,
     /// `done`, `failed`, `cancelled` or `running` (interrupted; it resumes).
     pub state: String,
-    /// Records read: written and rejected ones.
+    /// Records read: written, rejected and ignored ones.
     pub records_in: u64,
+    /// Of these, records of kinds that the recipe leaves out; left out where there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub records_ignored: u64,
     /// Rows by table.
     pub rows_out: BTreeMap<String, u64>,
     /// Rejects by reason.
@@ -60,6 +64,11 @@ pub struct Enrichment {
     pub by_source: BTreeMap<String, u64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 /// Before the names of what the enrichment counts.
 const ENRICHMENT: &str = "enrichment.";
 
@@ -98,6 +107,7 @@ impl Report {
             job: progress.summary.job.clone(),
             state: progress.summary.state.as_str().to_owned(),
             records_in: progress.records_in,
+            records_ignored: progress.counts.get(RECORDS_IGNORED).copied().unwrap_or(0),
             rows_out: progress.rows_out.iter().map(|table| (table.table.clone(), table.rows)).collect(),
             rejects: progress.rejects.clone(),
             bytes_in: progress.bytes_in,

@@ -402,6 +402,7 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         record_limit: RECORD_LIMIT,
         tables: settings.tables.unwrap_or(6),
         steps: true,
+        redacts: true,
         enrichment: roles.transform && roles.gateway,
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),

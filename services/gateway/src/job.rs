@@ -18,6 +18,8 @@ const MEANINGFUL: &[&str] = &[
     "protect",
     "profile",
     "release_year",
+    "identifiers",
+    "dates",
     "on_error",
     "unknown_fields",
     "source.format",

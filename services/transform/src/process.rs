@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, UInt32Array};
 use forebay_api::{AttemptItem, AttemptOutcome, ServiceError};
 use forebay_budget::{Pool, Reservation};
 use forebay_catalog::Claim;
@@ -10,7 +10,7 @@ use forebay_decode::{ColumnarMismatch, Decoded, Decoder, Dialect, Position};
 use forebay_objects::{FRAME_BYTES, Input};
 use forebay_recipe::OnError;
 use forebay_steps::{ChunkTable, StepContext};
-use forebay_types::{ChunkSource, REJECTS_TABLE, Reject};
+use forebay_types::{ChunkSource, RECORDS_IGNORED, REJECTS_TABLE, Reject};
 use futures::StreamExt;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 #[expect(deprecated, reason = "its replacement is an example to copy; until that is a library, this is")]
@@ -198,8 +198,11 @@ impl Attempt {
             crate::faults::panic_at_record(first, decoded.records);
         }
         self.outcome.records_in += decoded.records;
+        if decoded.ignored > 0 {
+            *self.outcome.counts.entry(RECORDS_IGNORED.to_owned()).or_default() += decoded.ignored;
+        }
         self.send_rejects(&decoded.rejects).await?;
-        decoded.batches = self.redacted(decoded.batches).await?;
+        decoded.batches = self.redacted(decoded.batches, decoded.parents).await?;
         if !self.job.steps.is_empty() {
             for (table, batch) in self.collected.iter_mut().zip(decoded.batches) {
                 table.push(batch);
@@ -214,11 +217,16 @@ impl Attempt {
     }
 
     /// Takes identifiers out of whole records, off the async threads.
-    async fn redacted(&mut self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Failure> {
+    async fn redacted(
+        &mut self,
+        batches: Vec<RecordBatch>,
+        parents: Vec<UInt32Array>,
+    ) -> Result<Vec<RecordBatch>, Failure> {
         let Some(redaction) = self.job.redaction.clone() else { return Ok(batches) };
         let permit = self.permit().await?;
         let redact = Instant::now();
-        let redacted = tokio::task::spawn_blocking(move || redaction.apply(batches)).await.map_err(resume_panic)??;
+        let redacted =
+            tokio::task::spawn_blocking(move || redaction.apply(batches, &parents)).await.map_err(resume_panic)??;
         drop(permit);
         self.spent("redact", redact);
         Ok(redacted)
@@ -241,7 +249,7 @@ impl Attempt {
         let result =
             tokio::spawn(async move { job.steps.run(tables, &context).await }).await.map_err(resume_panic)??;
         self.spent("steps", run);
-        self.outcome.counts = result.counts;
+        self.outcome.counts.extend(result.counts);
         for table in result.tables {
             for batch in table.batches {
                 self.send_rows(&table.name, batch).await?;

@@ -1,18 +1,24 @@
-use std::collections::HashMap;
+mod owners;
+
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, new_null_array};
+use arrow_array::types::{Date32Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, UInt32Array, new_null_array};
 use forebay_recipe::{
     Identifies, Layout, Profile, Recipe, RedactDates, RedactStep, RedactStyle, Step, Treatment, days_from_civil,
 };
-use forebay_redact::{Class, Classes, Dates, Key, Known, KnownSet, Policy, Redactor, Style};
+use forebay_redact::{Class, Classes, Dates, Key, Policy, Redacted, Redactor, Style};
 
 use crate::failure::Failure;
+use owners::Owners;
 
 /// The variable that holds the key of pseudonyms and shifted dates.
 const KEY: &str = "FOREBAY_REDACT_KEY";
+
+/// What is said where it is missing.
+const NO_KEY: &str =
+    "the recipe replaces by key: set FOREBAY_REDACT_KEY to a secret of at least 16 bytes on every worker";
 
 /// Parts of a day in the unit of timestamps.
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -33,6 +39,8 @@ pub(crate) struct Redaction {
     known: Vec<(usize, usize, Class)>,
     /// Columns that are changed: table, column, how.
     treated: Vec<(usize, usize, Treatment)>,
+    /// For what is replaced or moved by key in fields.
+    key: Option<Key>,
 }
 
 /// A column of texts, and how it is redacted.
@@ -41,13 +49,8 @@ struct TextColumn {
     table: usize,
     column: usize,
     redactor: Redactor,
-}
-
-/// The key of a record: what joins rows of child tables to it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum RecordKey<'a> {
-    Text(&'a str),
-    Number(i64),
+    /// The column for where something was replaced.
+    spans: Option<usize>,
 }
 
 impl Redaction {
@@ -61,13 +64,13 @@ impl Redaction {
         for step in &recipe.steps {
             let Step::Redact(step) = step else { continue };
             let table = layout.table(&step.table);
-            let column =
-                table.and_then(|at| layout.tables[at].columns.iter().position(|column| column.name == step.column));
+            let place = |name: &str| layout.tables[table?].columns.iter().position(|column| column.name == name);
+            let (column, spans) = (place(&step.column), step.spans.as_deref().and_then(place));
             let (Some(table), Some(column)) = (table, column) else {
                 return Err(Failure::Fatal(format!("there is no column {}.{} to redact", step.table, step.column)));
             };
-            let redactor = Redactor::new(policy(step, profile)?).map_err(|error| Failure::Fatal(error.to_string()))?;
-            texts.push(TextColumn { table, column, redactor });
+            let redactor = Redactor::new(policy(recipe, step)?).map_err(|error| Failure::Fatal(error.to_string()))?;
+            texts.push(TextColumn { table, column, redactor, spans });
         }
         let columns = || {
             layout.tables.iter().enumerate().flat_map(|(table, plan)| {
@@ -84,98 +87,92 @@ impl Redaction {
         if texts.is_empty() && treated.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Self { layout: Arc::clone(layout), texts, known, treated }))
+        let by_key = |(_, _, treatment): &(usize, usize, Treatment)| {
+            matches!(treatment, Treatment::Pseudonym(_) | Treatment::Shift(_))
+        };
+        let key = if treated.iter().any(by_key) { Some(key()?) } else { None };
+        Ok(Some(Self { layout: Arc::clone(layout), texts, known, treated, key }))
     }
 
-    /// Redacts a run of whole records: one batch a table.
-    pub(crate) fn apply(&self, mut batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Failure> {
-        for text in &self.texts {
-            let column = self.redacted(text, &batches)?;
-            replace(&mut batches[text.table], text.column, column)?;
+    /// Redacts a run of whole records: one batch a table, with the parents of its rows.
+    pub(crate) fn apply(
+        &self,
+        mut batches: Vec<RecordBatch>,
+        parents: &[UInt32Array],
+    ) -> Result<Vec<RecordBatch>, Failure> {
+        let owners = Owners::of(&self.layout, &batches, parents);
+        let texts = match self.texts.first() {
+            Some(text) => self.redacted(&text.redactor, &owners, &batches)?,
+            None => Vec::new(),
+        };
+        // Fields are treated after the texts, which are searched for what they hold.
+        for (text, redacted) in self.texts.iter().zip(texts) {
+            replace(&mut batches[text.table], text.column, Arc::new(redacted.texts))?;
+            if let (Some(column), Some(places)) = (text.spans, redacted.places) {
+                replace(&mut batches[text.table], column, Arc::new(places))?;
+            }
         }
         for (table, column, treatment) in &self.treated {
-            let treated = treated(batches[*table].column(*column), *treatment);
+            let values = batches[*table].column(*column);
+            let treated = self.treated(*table, values, *treatment, &owners)?;
             replace(&mut batches[*table], *column, treated)?;
         }
         Ok(batches)
     }
 
-    fn redacted(&self, text: &TextColumn, batches: &[RecordBatch]) -> Result<ArrayRef, Failure> {
-        let column = batches[text.table].column(text.column).as_string::<i32>();
-        let (records, sets) = self.known_sets(&text.redactor, batches)?;
-        let keys = self.record_keys(text.table, &batches[text.table]);
-        let known = |row: usize| match &keys {
-            Some(keys) => records.get(&key_at(keys, row)?).map(|set| &sets[*set]),
-            None => sets.get(row),
+    /// The columns of texts, redacted. Any redactor can make known identifiers ready for all of them.
+    fn redacted(&self, any: &Redactor, owners: &Owners, batches: &[RecordBatch]) -> Result<Vec<Redacted>, Failure> {
+        let sets = owners.known_sets(any, &self.known, batches);
+        let redact = |text: &TextColumn| {
+            let column = batches[text.table].column(text.column).as_string::<i32>();
+            let known = |row: usize| sets.get(owners.group(text.table, row));
+            let redacted = text.redactor.redact_column(column, known, text.spans.is_some());
+            redacted.map_err(|error| Failure::Fatal(error.to_string()))
         };
-        let redacted =
-            text.redactor.redact_column(column, known, false).map_err(|error| Failure::Fatal(error.to_string()))?;
-        Ok(Arc::new(redacted.texts))
+        self.texts.iter().map(redact).collect()
     }
 
-    /// The known identifiers of each record: by its key; where the record has none, by its row.
-    fn known_sets<'b>(
+    fn treated(
         &self,
-        redactor: &Redactor,
-        batches: &'b [RecordBatch],
-    ) -> Result<(HashMap<RecordKey<'b>, usize>, Vec<KnownSet>), Failure> {
-        let mut records = HashMap::new();
-        let mut values: Vec<Vec<Known<'b>>> = vec![Vec::new(); batches[0].num_rows()];
-        let root_keys = self.layout.tables[0].key.map(|key| batches[0].column(key));
-        let mut subjects = vec![String::new(); values.len()];
-        if let Some(keys) = root_keys {
-            for (row, subject) in subjects.iter_mut().enumerate() {
-                let Some(key) = key_at(keys, row) else { continue };
-                // Two records of one key share what is known: more is found, and nothing is missed.
-                records.entry(key).or_insert(row);
-                *subject = match key {
-                    RecordKey::Text(text) => text.to_owned(),
-                    RecordKey::Number(number) => number.to_string(),
-                };
+        table: usize,
+        column: &ArrayRef,
+        treatment: Treatment,
+        owners: &Owners,
+    ) -> Result<ArrayRef, Failure> {
+        let keyed = || self.key.as_ref().ok_or_else(|| Failure::Fatal(NO_KEY.to_owned()));
+        Ok(match treatment {
+            Treatment::Keep => Arc::clone(column),
+            Treatment::Withhold => new_null_array(column.data_type(), column.len()),
+            Treatment::Year => to_year(column, i32::MIN),
+            Treatment::BirthYear(oldest) => to_year(column, oldest),
+            Treatment::Zip3 => match column.as_string_opt::<i32>() {
+                Some(codes) => Arc::new(codes.iter().map(|code| code.map(zip3)).collect::<StringArray>()),
+                None => new_null_array(column.data_type(), column.len()),
+            },
+            Treatment::Pseudonym(identifies) => to_tokens(column, class_of(identifies), keyed()?),
+            Treatment::Shift(oldest) => {
+                let key = keyed()?;
+                let days: Vec<_> = owners.subjects().map(|subject| subject.map(|subject| key.shift(subject))).collect();
+                moved(column, oldest, |row| days.get(owners.group(table, row)).copied().flatten())
             }
-        }
-        for (table, column, class) in &self.known {
-            let Some(column) = batches[*table].column(*column).as_string_opt::<i32>() else { continue };
-            let keys = self.record_keys(*table, &batches[*table]);
-            for row in (0..column.len()).filter(|row| column.is_valid(*row)) {
-                let record = match &keys {
-                    Some(keys) => key_at(keys, row).and_then(|key| records.get(&key).copied()),
-                    None => Some(row),
-                };
-                if let Some(record) = record {
-                    values[record].push(Known { class: *class, value: column.value(row) });
-                }
-            }
-        }
-        let sets = values.into_iter().zip(&subjects).map(|(values, subject)| redactor.known(subject, values)).collect();
-        Ok((records, sets))
-    }
-
-    /// The column of a table that holds its record's key; none where rows are records without one.
-    fn record_keys<'b>(&self, table: usize, batch: &'b RecordBatch) -> Option<&'b ArrayRef> {
-        let root = self.layout.tables[0].key?;
-        if table == 0 {
-            return Some(batch.column(root));
-        }
-        let position =
-            self.layout.tables[table].columns.iter().position(|column| column.inherited == Some((0, root)))?;
-        Some(batch.column(position))
+        })
     }
 }
 
-fn policy(step: &RedactStep, profile: Profile) -> Result<Policy, Failure> {
-    let classes = match profile {
+fn policy(recipe: &Recipe, step: &RedactStep) -> Result<Policy, Failure> {
+    let classes = match recipe.profile() {
         Profile::Limited => Classes::ALL.without(&[Class::Date, Class::Age, Class::Place, Class::Zip]),
         Profile::SafeHarbor | Profile::Public => Classes::ALL,
     };
-    let keyed = step.style == RedactStyle::Pseudonym || step.dates == RedactDates::Shift;
+    let (style, dates) = (step.style(recipe), step.dates(recipe));
+    let keyed = style == RedactStyle::Pseudonym || dates == RedactDates::Shift;
     let key = if keyed { Some(key()?) } else { None };
-    let style = match step.style {
+    let style = match style {
         RedactStyle::Tag => Style::Tag,
         RedactStyle::Pseudonym => Style::Pseudonym,
         RedactStyle::Mask => Style::Mask,
     };
-    let dates = match step.dates {
+    let dates = match dates {
         RedactDates::Style => Dates::Style,
         RedactDates::Shift => Dates::Shift,
     };
@@ -183,11 +180,8 @@ fn policy(step: &RedactStep, profile: Profile) -> Result<Policy, Failure> {
 }
 
 fn key() -> Result<Key, Failure> {
-    std::env::var(KEY).ok().and_then(|secret| Key::new(secret.as_bytes())).ok_or_else(|| {
-        Failure::Fatal(format!(
-            "the recipe replaces by key: set {KEY} to a secret of at least 16 bytes on every worker"
-        ))
-    })
+    let secret = std::env::var(KEY).ok();
+    secret.and_then(|secret| Key::new(secret.as_bytes())).ok_or_else(|| Failure::Fatal(NO_KEY.to_owned()))
 }
 
 /// What a field's values are looked for as. Dates are found by their form, whoever's they are.
@@ -216,19 +210,6 @@ fn class_of(identifies: Identifies) -> Option<Class> {
     })
 }
 
-fn key_at(keys: &ArrayRef, row: usize) -> Option<RecordKey<'_>> {
-    if keys.is_null(row) {
-        return None;
-    }
-    if let Some(texts) = keys.as_string_opt::<i32>() {
-        return Some(RecordKey::Text(texts.value(row)));
-    }
-    if let Some(numbers) = keys.as_primitive_opt::<Int64Type>() {
-        return Some(RecordKey::Number(numbers.value(row)));
-    }
-    keys.as_primitive_opt::<Int32Type>().map(|numbers| RecordKey::Number(i64::from(numbers.value(row))))
-}
-
 fn replace(batch: &mut RecordBatch, column: usize, values: ArrayRef) -> Result<(), Failure> {
     let mut columns = batch.columns().to_vec();
     columns[column] = values;
@@ -236,17 +217,31 @@ fn replace(batch: &mut RecordBatch, column: usize, values: ArrayRef) -> Result<(
     Ok(())
 }
 
-fn treated(column: &ArrayRef, treatment: Treatment) -> ArrayRef {
-    match treatment {
-        Treatment::Keep => Arc::clone(column),
-        Treatment::Withhold => new_null_array(column.data_type(), column.len()),
-        Treatment::Year => to_year(column, i32::MIN),
-        Treatment::BirthYear(oldest) => to_year(column, oldest),
-        Treatment::Zip3 => match column.as_string_opt::<i32>() {
-            Some(codes) => Arc::new(codes.iter().map(|code| code.map(zip3)).collect::<StringArray>()),
-            None => new_null_array(column.data_type(), column.len()),
-        },
+/// A token for each value.
+fn to_tokens(column: &ArrayRef, class: Option<Class>, key: &Key) -> ArrayRef {
+    let (Some(values), Some(class)) = (column.as_string_opt::<i32>(), class) else {
+        return new_null_array(column.data_type(), column.len());
+    };
+    Arc::new(values.iter().map(|value| value.map(|value| key.token(class, value))).collect::<StringArray>())
+}
+
+/// Dates and moments some days later, as `days` says for each row, but not before a year; null where it says nothing.
+fn moved(column: &ArrayRef, oldest: i32, days: impl Fn(usize) -> Option<i32>) -> ArrayRef {
+    let first = if oldest == i32::MIN { i32::MIN } else { days_from_civil(oldest, 1, 1) };
+    if let Some(dates) = column.as_primitive_opt::<Date32Type>() {
+        let moved = dates.iter().enumerate().map(|(row, date)| Some(date?.saturating_add(days(row)?).max(first)));
+        return Arc::new(moved.collect::<PrimitiveArray<Date32Type>>());
     }
+    if let Some(moments) = column.as_primitive_opt::<TimestampMicrosecondType>() {
+        let first = i64::from(first) * DAY_MICROS;
+        let moved = moments
+            .iter()
+            .enumerate()
+            .map(|(row, moment)| Some(moment?.saturating_add(i64::from(days(row)?) * DAY_MICROS).max(first)));
+        let moved = moved.collect::<PrimitiveArray<TimestampMicrosecondType>>();
+        return Arc::new(moved.with_timezone_opt(moments.timezone()));
+    }
+    new_null_array(column.data_type(), column.len())
 }
 
 /// The first of January of each year, but not before `oldest`; what is neither date nor timestamp becomes null.
@@ -308,13 +303,13 @@ mod tests {
             None,
             Some(days_from_civil(1980, 7, 4)),
         ]));
-        let years = treated(&dates, Treatment::BirthYear(1936));
+        let years = to_year(&dates, 1936);
         let years = years.as_primitive::<Date32Type>();
         assert_eq!((years.value(0), years.value(2)), (days_from_civil(1936, 1, 1), days_from_civil(1980, 1, 1)));
         assert!(years.is_null(1));
         let moment = i64::from(days_from_civil(2024, 1, 8)) * DAY_MICROS + 7;
         let moments: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![moment]).with_timezone("UTC"));
-        let years = treated(&moments, Treatment::Year);
+        let years = to_year(&moments, i32::MIN);
         assert_eq!(years.data_type(), moments.data_type());
         assert_eq!(
             years.as_primitive::<TimestampMicrosecondType>().value(0),

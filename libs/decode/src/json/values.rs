@@ -1,5 +1,7 @@
 //! Values of fields into their columns.
 
+use std::borrow::Cow;
+
 use forebay_recipe::{Column, ColumnType};
 use forebay_types::Reason;
 
@@ -55,8 +57,12 @@ impl<'a> JsonRecord<'a> {
         let start = bytes.len();
         self.reader.at = unescape(self.reader.bytes, self.reader.at + 1, bytes)?;
         let end = value::text_end(bytes)?;
-        if !plan.rules.text_is_free() {
+        if !plan.text_is_plain() {
             let text = std::str::from_utf8(&bytes[start..]).unwrap_or_default();
+            if let Cow::Owned(read) = value::read_text(&plan.reading, text)? {
+                bytes.truncate(start);
+                return value::push_read(builder, plan, &read);
+            }
             plan.rules.check_text(text).map_err(|message| Fault::new(Reason::Invalid, message))?;
         }
         offsets.push(end);

@@ -145,6 +145,7 @@ impl Whole {
                 concat_batches(&layout.tables[table].schema(), batches).expect("batches of one table")
             })
             .collect();
+        runs.iter().for_each(|run| check_parents(layout, run));
         let whole = Self { tables, rejects: runs.into_iter().flat_map(|run| run.rejects).collect(), records, end };
         assert_eq!(whole.records, whole.tables[0].num_rows() as u64 + whole.rejects.len() as u64);
         for column in whole.tables.iter().flat_map(RecordBatch::columns) {
@@ -152,6 +153,19 @@ impl Whole {
             column.to_data().validate_full().expect("a valid array");
         }
         whole
+    }
+}
+
+/// Every row of a child table has the key of the row that is said to be its parent.
+fn check_parents(layout: &Layout, run: &Decoded) {
+    for (index, table) in layout.tables.iter().enumerate() {
+        assert_eq!(run.parents[index].len(), run.batches[index].num_rows());
+        let Some((parent, key)) = table.parent.and_then(|parent| Some((parent, layout.tables[parent].key?))) else {
+            continue;
+        };
+        let own = table.columns.iter().position(|column| column.inherited == Some((parent, key))).expect("a key");
+        let keys = arrow_select::take::take(run.batches[parent].column(key), &run.parents[index], None);
+        assert_eq!(&keys.expect("rows of the parent"), run.batches[index].column(own));
     }
 }
 

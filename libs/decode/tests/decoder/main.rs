@@ -2,4 +2,5 @@
 
 mod check;
 mod columnar;
+mod kinds;
 mod properties;

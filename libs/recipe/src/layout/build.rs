@@ -3,10 +3,10 @@
 use regex::Regex;
 
 use super::{
-    Column, ColumnType, DateOrder, FieldPlan, Layout, ObjectPlan, TablePlan, Target, UNKNOWN_COLUMN, days_from_civil,
+    Column, ColumnType, DateOrder, Layout, ObjectPlan, Reading, TablePlan, Target, UNKNOWN_COLUMN, days_from_civil,
 };
 use crate::rules::Rules;
-use crate::spec::{FieldSpec, FieldType, Recipe, Scope, Step, UnknownFields};
+use crate::spec::{Encoding, FieldSpec, FieldType, Recipe, Scope, Step, UnknownFields};
 use crate::{EnrichStep, Ordered, Profile, RecipeError, RedactStep, Treatment};
 
 impl Recipe {
@@ -14,9 +14,7 @@ impl Recipe {
     pub fn layout(&self) -> Result<Layout, RecipeError> {
         let mut builder = Builder { recipe: self, tables: Vec::new(), objects: 0, protected: false };
         builder.check_name("name", &self.name)?;
-        builder.add_table("record", &self.record.table, None)?;
-        let root = builder.object("record.fields", &self.record.fields, 0, "")?;
-        builder.finish_table("record", 0, self.record.key.as_deref())?;
+        let records = builder.records()?;
         builder.inherit_keys()?;
         if builder.protected && self.unknown_fields == UnknownFields::Keep {
             return Err(builder.invalid(
@@ -29,7 +27,7 @@ impl Recipe {
         builder.check_steps()?;
         Ok(Layout {
             tables: builder.tables,
-            root,
+            records,
             objects: builder.objects,
             unknown: self.unknown_fields,
             depth_limit: self.source.depth_limit,
@@ -38,15 +36,15 @@ impl Recipe {
     }
 }
 
-struct Builder<'a> {
-    recipe: &'a Recipe,
-    tables: Vec<TablePlan>,
+pub(super) struct Builder<'a> {
+    pub(super) recipe: &'a Recipe,
+    pub(super) tables: Vec<TablePlan>,
     objects: usize,
     protected: bool,
 }
 
 impl Builder<'_> {
-    fn invalid(&self, key: &str, message: impl Into<String>) -> RecipeError {
+    pub(super) fn invalid(&self, key: &str, message: impl Into<String>) -> RecipeError {
         RecipeError::Invalid { name: self.recipe.name.clone(), key: key.to_owned(), message: message.into() }
     }
 
@@ -129,19 +127,23 @@ impl Builder<'_> {
             (plan.withheld, plan.treatment) = (false, Treatment::Keep);
             self.protected = true;
         }
-        Ok(())
+        match &step.spans {
+            Some(spans) => self.add_spans(&format!("{key}.spans"), table, spans),
+            None => Ok(()),
+        }
     }
 
-    fn add_table(&mut self, key: &str, name: &str, parent: Option<usize>) -> Result<usize, RecipeError> {
+    pub(super) fn add_table(&mut self, key: &str, name: &str, parent: Option<usize>) -> Result<usize, RecipeError> {
         self.check_name(&format!("{key}.table"), name)?;
         if self.tables.iter().any(|table| table.name == name) {
             return Err(self.invalid(&format!("{key}.table"), format!("two tables are called '{name}'")));
         }
-        self.tables.push(TablePlan { name: name.to_owned(), columns: Vec::new(), parent, key: None, unknown: None });
+        let (name, columns) = (name.to_owned(), Vec::new());
+        self.tables.push(TablePlan { name, columns, parent, key: None, subject: None, unknown: None });
         Ok(self.tables.len() - 1)
     }
 
-    fn object(
+    pub(super) fn object(
         &mut self,
         key: &str,
         fields: &Ordered<FieldSpec>,
@@ -153,7 +155,7 @@ impl Builder<'_> {
         }
         let id = self.objects;
         self.objects += 1;
-        let mut plans = Vec::with_capacity(fields.0.len());
+        let mut plan = ObjectPlan { id, table, fields: Vec::with_capacity(fields.0.len()), paths: Vec::new() };
         for (name, spec) in &fields.0 {
             let key = format!("{key}.{name}");
             let target = match spec.kind {
@@ -163,11 +165,18 @@ impl Builder<'_> {
                     Target::Object(self.object(&format!("{key}.fields"), inner, table, &format!("{prefix}{name}_"))?)
                 }
                 FieldType::List => self.list(&key, name, spec, table)?,
-                _ => Target::Column(self.column(&key, name, spec, table, prefix)?),
+                _ => {
+                    let column = self.column(&key, name, spec, table, prefix)?;
+                    if spec.path.is_some() {
+                        self.path_column(&key, name, spec, column, &mut plan)?;
+                        continue;
+                    }
+                    Target::Column(column)
+                }
             };
-            plans.push(FieldPlan { name: name.clone(), required: spec.required, target });
+            plan.add_field(name, spec.required, target);
         }
-        Ok(ObjectPlan { id, table, fields: plans })
+        Ok(plan)
     }
 
     fn inner<'s>(&self, key: &str, spec: &'s FieldSpec) -> Result<&'s Ordered<FieldSpec>, RecipeError> {
@@ -198,6 +207,11 @@ impl Builder<'_> {
             ("format", spec.format.is_some()),
             ("precision", spec.precision.is_some()),
             ("scale", spec.scale.is_some()),
+            ("path", spec.path.is_some()),
+            ("join", spec.join.is_some()),
+            ("encoding", spec.encoding != Encoding::Plain),
+            ("after", spec.after.is_some()),
+            ("partial", spec.partial),
             ("table", spec.table.is_some() && more.contains(&"table")),
             ("key", spec.key.is_some() && more.contains(&"key")),
         ];
@@ -228,16 +242,17 @@ impl Builder<'_> {
             return Err(self.invalid(&format!("{key}.identifies"), format!("this is for a field that is {wanted}")));
         }
         let treatment = match spec.identifies {
-            Some(identifies) => identifies.treatment(self.recipe.profile(), self.recipe.release_year),
+            Some(identifies) => identifies.treatment(self.recipe, kind == ColumnType::String),
             None if spec.protected && on => Treatment::Withhold,
             None => Treatment::Keep,
         };
         // A value that texts are searched for has to be read; any other protected one need not.
         let withheld = treatment == Treatment::Withhold && !(spec.identifies.is_some() && self.recipe.redacts());
         self.protected |= treatment != Treatment::Keep || (on && (spec.protected || spec.identifies.is_some()));
-        let rules = self.rules(key, spec, &kind)?;
+        let (rules, reading) = (self.rules(key, spec, &kind)?, self.reading(key, spec, &kind)?);
         let name = spec.column.clone().unwrap_or_else(|| format!("{prefix}{name}"));
-        let column = Column { name, kind, rules, withheld, identifies: spec.identifies, treatment, inherited: None };
+        let identifies = spec.identifies;
+        let column = Column { name, kind, reading, rules, withheld, identifies, treatment, inherited: None };
         self.tables[table].columns.push(column);
         Ok(self.tables[table].columns.len() - 1)
     }
@@ -290,7 +305,7 @@ impl Builder<'_> {
             return Err(self.invalid(key, "values, pattern, min_length and max_length are for strings only"));
         }
         let bounded = spec.min.is_some() || spec.max.is_some();
-        if bounded && matches!(kind, ColumnType::String | ColumnType::Bool | ColumnType::Json) {
+        if bounded && matches!(kind, ColumnType::String | ColumnType::Bool | ColumnType::Json | ColumnType::Spans) {
             return Err(self.invalid(key, "min and max are for numbers, dates and timestamps only"));
         }
         let pattern = match &spec.pattern {
@@ -333,7 +348,7 @@ impl Builder<'_> {
         }
     }
 
-    fn finish_table(&mut self, key: &str, table: usize, table_key: Option<&str>) -> Result<(), RecipeError> {
+    pub(super) fn finish_table(&mut self, key: &str, table: usize, table_key: Option<&str>) -> Result<(), RecipeError> {
         if let Some(name) = table_key {
             let position = self.tables[table].columns.iter().position(|column| column.name == name);
             let Some(position) = position else {
@@ -348,6 +363,7 @@ impl Builder<'_> {
             let column = Column {
                 name: UNKNOWN_COLUMN.to_owned(),
                 kind: ColumnType::Json,
+                reading: Reading::default(),
                 rules: Rules::default(),
                 withheld: false,
                 identifies: None,
@@ -375,6 +391,7 @@ impl Builder<'_> {
                 let column = Column {
                     name: source.name.clone(),
                     kind: source.kind.clone(),
+                    reading: Reading::default(),
                     rules: Rules::default(),
                     withheld: false,
                     identifies: None,

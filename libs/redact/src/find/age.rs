@@ -16,7 +16,25 @@ pub(crate) fn over_89(view: &View<'_>, i: usize) -> Option<Match> {
     if !(90..=125).contains(&value) || view.unit_before_decimal(i) {
         return None;
     }
-    (old_follows(view, i + 1) || age_precedes(view, i)).then(|| view.find(i, i, Class::Age, "age over 89"))
+    (old_follows(view, i + 1) || age_precedes(view, i) || stands_by_name(view, i, value))
+        .then(|| view.find(i, i, Class::Age, "age over 89"))
+}
+
+/// `Mr. Smith, 93, has`, `Maria Lopez (93)`; in a table the cell behind that of a name or a number: `| Lopez, Maria | 93 |`
+fn stands_by_name(view: &View<'_>, i: usize, value: u64) -> bool {
+    let next = view.at(i + 1);
+    let closed = |by: &[u8]| next.kind == Kind::Punct && by.contains(&next.byte);
+    let at = i.wrapping_sub(1);
+    let named = view.follows_find(at, Class::Name);
+    match view.at(at).byte {
+        b',' if !view.joined(i) => named && closed(b",);"),
+        b'(' => named && closed(b",)"),
+        b'|' => {
+            let numbered = [Class::Mrn, Class::Account, Class::Id].iter().any(|class| view.follows_find(at, *class));
+            value <= 115 && closed(b"|") && (named || numbered)
+        }
+        _ => false,
+    }
 }
 
 /// `year-old`, `years old`, `yo`, `y/o`, `y.o.`, `yr old`, `F` or `M` written to the number

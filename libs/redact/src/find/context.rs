@@ -99,7 +99,7 @@ fn is_title(view: &View<'_>, i: usize, pointed: bool) -> bool {
 }
 
 /// `Patient Name:`, `Attending:`, `Dictated by:`, `**Provider:**`
-fn label(view: &View<'_>, colon: usize) -> Left {
+pub(super) fn label(view: &View<'_>, colon: usize) -> Left {
     let mut at = colon.wrapping_sub(1);
     for _ in 0..4 {
         let token = view.at(at);
@@ -158,6 +158,9 @@ pub(crate) fn right(view: &View<'_>, last: usize) -> Right {
     if next.is(b'-') && next.gap == Gap::None && (view.at(at + 1).shape == Shape::Lower && view.joined(at + 1)) {
         return Right::Eponym;
     }
+    if next.gap == Gap::Space && told_apart(view, at) {
+        return Right::Strong;
+    }
     let comma = next.is(b',');
     if comma {
         at += 1;
@@ -190,8 +193,18 @@ fn possessive(view: &View<'_>, at: usize) -> Right {
     if view.at(at).has(Cue::Kin) { Right::Strong } else { Right::None }
 }
 
+/// `- wife` behind a name in a list, `| 00482913 |` behind a name in a table
+fn told_apart(view: &View<'_>, at: usize) -> bool {
+    let told = view.at(at + 1);
+    match view.at(at).byte {
+        b'-' => told.gap == Gap::Space && told.kind == Kind::Word && told.has(Cue::Kin) && !told.is_capital(),
+        b'|' => told.kind == Kind::Number && (told.len() >= 6 || matches!(view.joint(at + 2), b'-' | b'/')),
+        _ => false,
+    }
+}
+
 /// `MD`, `M.D.`, `RN`, `Ph.D.`
-fn credential(view: &View<'_>, at: usize) -> bool {
+pub(super) fn credential(view: &View<'_>, at: usize) -> bool {
     let token = view.at(at);
     if token.gap > Gap::Space || token.kind != Kind::Word {
         return false;
@@ -216,7 +229,8 @@ fn in_brackets(view: &View<'_>, at: usize, comma: bool) -> Right {
     }
     let says = any(&[Cue::MrnLabel, Cue::SsnLabel, Cue::PhoneLabel, Cue::Kin]);
     let told = token.kind == Kind::Word
-        && (token.cues & says != 0 || view.word_is(at, &["dob", "age", "aged", "born", "attending", "pcp", "surgeon"]))
+        && (token.cues & says != 0
+            || view.word_is(at, &["dob", "age", "aged", "born", "self", "attending", "pcp", "surgeon"]))
         && !token.has(Cue::Medical);
     let number = token.kind == Kind::Number && (token.len() >= 6 || person_soon(view, at));
     let phone = comma && token.kind == Kind::Number && token.len() == 3 && matches!(view.joint(at + 1), b'-' | b'.');

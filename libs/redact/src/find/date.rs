@@ -126,8 +126,24 @@ fn two_parts(view: &View<'_>, i: usize, separator: u8) -> Option<Match> {
     });
     let before_full = view.joint(i + 3) == b'-' && range_of_dates(view, i + 4);
     let cue = view.cue_before(i, 3, Cue::DateLabel.bit()) != 0 && is_month(a) && !scored(view, i);
+    let stamped = is_month(a) && (clock_follows(view, i + 3) || stands_alone(view, i)) && !scored(view, i);
     let bare = is_month(a) && b > 12 && b_len == 2 && !OUT_OF.contains(&b) && !scored(view, i);
-    (second_of_range || before_full || cue || bare).then(|| view.find(i, i + 2, Class::Date, "day and month"))
+    (second_of_range || before_full || cue || stamped || bare)
+        .then(|| view.find(i, i + 2, Class::Date, "day and month"))
+}
+
+/// True if a time of day as `0715` stands at `i`, as in notes that are stamped `3/9 0715`.
+fn clock_follows(view: &View<'_>, i: usize) -> bool {
+    let token = view.at(i);
+    let clock = view.digits(i, 4, 4).is_some_and(|time| time < 2400 && time % 100 < 60);
+    clock && token.gap == Gap::Space && !view.unit_after(i + 1) && view.joint(i + 1) != b'/'
+}
+
+/// True if `3/9` is a paragraph of its own, as the date of a letter, or ends the line of a signature: `, MD 3/9`.
+fn stands_alone(view: &View<'_>, i: usize) -> bool {
+    let ends = |least: Gap| view.at(i + 3).kind == Kind::None || view.at(i + 3).gap >= least;
+    let signed = view.before(i, 1).has(Cue::Credential) && view.before(i, 1).shape == Shape::Upper;
+    (view.at(i).gap == Gap::Break && i > 0 && ends(Gap::Break)) || (signed && ends(Gap::Line))
 }
 
 /// True if a score or measure stands before: `pain 3/10`, `strength 5/5`.

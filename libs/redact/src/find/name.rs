@@ -1,4 +1,4 @@
-use super::context::{Left, Right, left, right};
+use super::context::{Left, Right, credential, label, left, right};
 use super::view::{Match, View};
 use crate::Class;
 use crate::cue::{Cue, any};
@@ -112,7 +112,10 @@ impl Run {
     fn initial(&mut self, view: &View<'_>, at: usize) -> Option<usize> {
         let pointed = view.joint(at + 1) == b'.';
         let leads = view.at(at + 1 + usize::from(pointed)).is_capital();
-        let good = (pointed || (self.words > 0 && leads)) && (self.words > 0 || leads);
+        // "LOPEZ, MARIA C": the last of a name, where nothing goes on.
+        let behind = view.at(at + 1);
+        let ends = self.inverted && self.words > 1 && (behind.kind != Kind::Word || behind.gap >= Gap::Line);
+        let good = (pointed || ends || (self.words > 0 && leads)) && (self.words > 0 || leads);
         if !good || (view.word_is(at, &["i"]) && !pointed) {
             return None;
         }
@@ -185,7 +188,12 @@ pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
         } else if initialled(view, &run, at) {
             run.initialled = true;
             at = run.word(view, at);
-        } else if token.is_capital() && (grade(token) >= Grade::Unknown || (first && at == i)) {
+        } else if token.is_capital()
+            && (grade(token) >= Grade::Unknown
+                || (first && at == i)
+                || (run.inverted && run.words == 1)
+                || shouted_family(view, &run, token))
+        {
             at = run.word(view, at);
         } else {
             break;
@@ -207,12 +215,35 @@ pub(crate) fn run(view: &View<'_>, i: usize, first: bool) -> Option<Run> {
 /// count, grade or tell a side, as in `vitamin B. Black stool`, `A. Rest` and `L. Hand`: then something has to lead to it.
 fn initialled(view: &View<'_>, run: &Run, at: usize) -> bool {
     let token = view.at(at);
-    let named = run.words == 0 && run.initials > 0 && token.shape == Shape::Title && token.lexeme.family() >= 5;
+    if run.words > 0 || run.initials == 0 || !token.is_capital() {
+        return false;
+    }
+    let comma = usize::from(view.at(at + 1).is(b','));
+    let clinical = token.cues & any(&[Cue::Medical, Cue::Drug]) != 0 && token.lexeme.family() < 5;
+    if token.len() >= 2 && !clinical && credential(view, at + 1 + comma) {
+        return true;
+    }
+    // In capitals a letter at the start of a line may number it: "F. YOUNG ADULTS".
+    let within = view.at(run.first).gap == Gap::Space && view.at(run.first).len() == 1;
+    let shouted = token.shape == Shape::Upper
+        && token.lexeme.family() >= 6
+        && within
+        && token.cues & (NEVER | SELDOM | Cue::Eponym.bit()) == 0;
+    let named = token.shape == Shape::Title && token.lexeme.family() >= 5 || shouted;
     let counts = run.initials == 1
         && view.bytes(run.first).first().is_some_and(|c| matches!(c, b'A'..=b'E' | b'K' | b'L' | b'R' | b'T'));
     let before = run.first.wrapping_sub(1);
     let led = view.word_is(before, &["by", "with", "from", "to", "and", "per", "for", "mr", "ms", "mrs"]);
     named && (!counts || led)
+}
+
+/// True if a very common family name, though a common word, ends a name in capitals: `daughter LWAZI WHITE`.
+fn shouted_family(view: &View<'_>, run: &Run, token: &Token) -> bool {
+    token.shape == Shape::Upper
+        && run.words == 1
+        && run.uppers == 1
+        && token.lexeme.family() >= 6
+        && left(view, run.first) >= Left::Strong
 }
 
 /// How many particles stand at `at`, within a name or, with a capital, before it: `de la`, `van`.
@@ -235,12 +266,16 @@ fn particles(view: &View<'_>, run: &Run, at: usize) -> Option<usize> {
 /// True if `Last, First` stands here.
 fn comes_first(view: &View<'_>, last: usize, first: usize) -> bool {
     let (family, given) = (view.at(last), view.at(first));
-    let line =
-        matches!(family.gap, Gap::Line | Gap::Break) || view.before(last, 1).is(b':') || view.before(last, 1).is(b'(');
-    given.is_capital()
-        && given.gap == Gap::Space
-        && given.shape == family.shape
-        && given.lexeme.given() >= 2
+    let before = view.before(last, 1);
+    let line = matches!(family.gap, Gap::Line | Gap::Break) || matches!(before.byte, b':' | b'(' | b'|');
+    let pair = given.is_capital() && given.gap == Gap::Space && given.shape == family.shape;
+    // What stands behind has to tell of a cell, and the run is not yet known: see `accepted`.
+    let boxed = before.is(b'|') || (before.is(b':') && label(view, last.wrapping_sub(1)) == Left::Label);
+    let listed = given.lexeme.given() >= 3 && !given.has(Cue::Medical);
+    if pair && boxed && (grade(given) == Grade::Unknown || listed) && given.len() >= 3 {
+        return true;
+    }
+    pair && given.lexeme.given() >= 2
         && grade(given) >= Grade::Doubtful
         && (line
             || family.shape == Shape::Upper

@@ -404,7 +404,7 @@ fn strong_reside(view: &View<'_>, i: usize) -> bool {
 
 /// A hospital, clinic, school or the like that has a name of its own, starting with the capital word `i`.
 pub(crate) fn organization(view: &View<'_>, i: usize) -> Option<Match> {
-    let (mut own, mut at, mut last) = (0, i, None);
+    let (mut own, mut at, mut last, mut middle) = (0, i, None, false);
     while at < i + 7 {
         let token = view.at(at);
         if at > i
@@ -427,11 +427,13 @@ pub(crate) fn organization(view: &View<'_>, i: usize) -> Option<Match> {
         }
         if token.has(Cue::Facility) && own > 0 {
             last = Some(at);
-        } else if token.cues & any(&[Cue::CareWord, Cue::FacilityMid, Cue::Facility, Cue::Medical]) == 0
-            && token.len() > 1
+        } else if (token.cues & any(&[Cue::CareWord, Cue::FacilityMid, Cue::Facility, Cue::Medical]) == 0
+            && token.len() > 1)
+            || (at == i && view.word_is(at, &["mercy"]))
         {
             own += 1;
         }
+        middle |= own > 0 && last.is_none() && token.has(Cue::FacilityMid);
         at += 1;
         while (view.joint(at) == b'.' && token.len() <= 3)
             || view.joint(at) == b'-'
@@ -449,5 +451,6 @@ pub(crate) fn organization(view: &View<'_>, i: usize) -> Option<Match> {
     let starts = first.gap == Gap::Break || view.before(i, 1).is(b'.') || first.gap == Gap::Line;
     let common =
         first.lexeme.word() == 3 && first.lexeme.given() < 3 && first.lexeme.family() < 5 && first.lexeme.place() == 0;
-    (!(starts && common && own == 1)).then(|| view.find(i, last, Class::Organization, "name of an organisation"))
+    (!(starts && common && own == 1 && !middle))
+        .then(|| view.find(i, last, Class::Organization, "name of an organisation"))
 }

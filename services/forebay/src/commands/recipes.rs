@@ -47,6 +47,9 @@ fn check(recipe: &str, settings: &[String]) -> anyhow::Result<()> {
                 Some(Treatment::Withhold) => "  (protected: written as null)".to_owned(),
                 Some(Treatment::Year) => "  (1 January of its year)".to_owned(),
                 Some(Treatment::BirthYear(oldest)) => format!("  (1 January of its year, not before {oldest})"),
+                Some(Treatment::Pseudonym(_)) => "  (a token by key)".to_owned(),
+                Some(Treatment::Shift(i32::MIN)) => "  (moved by key)".to_owned(),
+                Some(Treatment::Shift(oldest)) => format!("  (moved by key, not before {oldest})"),
                 Some(Treatment::Zip3) => "  (three digits, or 000)".to_owned(),
             };
             println!("  {:<24} {}{note}", field.name(), field.data_type());

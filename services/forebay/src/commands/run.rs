@@ -305,6 +305,9 @@ fn summarise(report: &Report, tables: &[String], args: &RunArgs, before: Option<
             ByteSize(report.budget_bytes.unwrap_or(0)),
         );
     }
+    if report.records_ignored > 0 {
+        println!("left out: {} records of kinds that the recipe does not name", report.records_ignored);
+    }
     if report.rejected() > 0 {
         println!("rejects: forebay rejects {key} --output {}", args.output);
     }
