@@ -25,7 +25,7 @@ pub use layout::{
 };
 pub use ordered::Ordered;
 pub use prepared::Prepared;
-pub use protection::{Identifies, Profile, RedactDates, RedactStep, RedactStyle, Treatment};
+pub use protection::{Identifies, ModelSpec, Profile, RedactDates, RedactStep, RedactStyle, Treatment};
 pub use rules::Rules;
 pub use settings::{SETTINGS, Setting, Tuning, duration};
 pub use shipped::{SHIPPED, shipped};

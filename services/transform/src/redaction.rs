@@ -10,6 +10,7 @@ use forebay_recipe::{
 use forebay_redact::{Class, Classes, Dates, Key, Known, KnownSet, Policy, Redactor, Style};
 
 use crate::failure::Failure;
+use crate::model::{Answer, Models, StepModel};
 
 /// The variable that holds the key of pseudonyms and shifted dates.
 const KEY: &str = "FOREBAY_REDACT_KEY";
@@ -41,6 +42,7 @@ struct TextColumn {
     table: usize,
     column: usize,
     redactor: Redactor,
+    model: Option<StepModel>,
 }
 
 /// The key of a record: what joins rows of child tables to it.
@@ -52,7 +54,7 @@ enum RecordKey<'a> {
 
 impl Redaction {
     /// Plans what a recipe does; none if it does nothing.
-    pub(crate) fn plan(recipe: &Recipe, layout: &Arc<Layout>) -> Result<Option<Self>, Failure> {
+    pub(crate) async fn plan(recipe: &Recipe, layout: &Arc<Layout>, models: &Models) -> Result<Option<Self>, Failure> {
         let profile = recipe.profile();
         if profile == Profile::Public {
             return Ok(None);
@@ -67,7 +69,11 @@ impl Redaction {
                 return Err(Failure::Fatal(format!("there is no column {}.{} to redact", step.table, step.column)));
             };
             let redactor = Redactor::new(policy(step, profile)?).map_err(|error| Failure::Fatal(error.to_string()))?;
-            texts.push(TextColumn { table, column, redactor });
+            let model = match &step.model {
+                Some(spec) => Some(models.step(spec, &layout.tables[table]).await?),
+                None => None,
+            };
+            texts.push(TextColumn { table, column, redactor, model });
         }
         let columns = || {
             layout.tables.iter().enumerate().flat_map(|(table, plan)| {
@@ -87,11 +93,32 @@ impl Redaction {
         Ok(Some(Self { layout: Arc::clone(layout), texts, known, treated }))
     }
 
-    /// Redacts a run of whole records: one batch a table.
-    pub(crate) fn apply(&self, mut batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Failure> {
-        for text in &self.texts {
-            let column = self.redacted(text, &batches)?;
+    /// The columns of texts that a model is asked about, with their places among all columns of texts.
+    pub(crate) fn asked<'a>(
+        &'a self,
+        batches: &'a [RecordBatch],
+    ) -> impl Iterator<Item = (usize, &'a StepModel, &'a StringArray)> {
+        self.texts.iter().enumerate().filter_map(|(at, text)| {
+            let column = batches[text.table].column(text.column).as_string_opt::<i32>()?;
+            Some((at, text.model.as_ref()?, column))
+        })
+    }
+
+    /// Redacts a run of whole records: one batch a table. `answers` are those of the models, by column of texts and row.
+    pub(crate) fn apply(
+        &self,
+        mut batches: Vec<RecordBatch>,
+        answers: &HashMap<usize, Vec<Answer>>,
+    ) -> Result<Vec<RecordBatch>, Failure> {
+        for (at, text) in self.texts.iter().enumerate() {
+            let answers = answers.get(&at).map(Vec::as_slice);
+            let column = self.redacted(text, &batches, answers)?;
             replace(&mut batches[text.table], text.column, column)?;
+            if let (Some(model), Some(answers)) = (&text.model, answers) {
+                let reasons = answers.iter().map(|answer| answer.as_ref().err().map(|failure| failure.code()));
+                let reasons: StringArray = reasons.collect();
+                replace(&mut batches[text.table], model.reason, Arc::new(reasons))?;
+            }
         }
         for (table, column, treatment) in &self.treated {
             let treated = treated(batches[*table].column(*column), *treatment);
@@ -100,7 +127,12 @@ impl Redaction {
         Ok(batches)
     }
 
-    fn redacted(&self, text: &TextColumn, batches: &[RecordBatch]) -> Result<ArrayRef, Failure> {
+    fn redacted(
+        &self,
+        text: &TextColumn,
+        batches: &[RecordBatch],
+        answers: Option<&[Answer]>,
+    ) -> Result<ArrayRef, Failure> {
         let column = batches[text.table].column(text.column).as_string::<i32>();
         let (records, sets) = self.known_sets(&text.redactor, batches)?;
         let keys = self.record_keys(text.table, &batches[text.table]);
@@ -108,8 +140,15 @@ impl Redaction {
             Some(keys) => records.get(&key_at(keys, row)?).map(|set| &sets[*set]),
             None => sets.get(row),
         };
-        let redacted =
-            text.redactor.redact_column(column, known, false).map_err(|error| Failure::Fatal(error.to_string()))?;
+        // Where a model is asked for, a row without an answer is withheld, for whatever reason there is none.
+        let entities = |row: usize| match (&text.model, answers) {
+            (None, _) => Some(&[][..]),
+            (Some(_), answers) => answers?.get(row)?.as_ref().ok().map(Vec::as_slice),
+        };
+        let redacted = text
+            .redactor
+            .redact_column_with(column, known, entities, false)
+            .map_err(|error| Failure::Fatal(error.to_string()))?;
         Ok(Arc::new(redacted.texts))
     }
 
