@@ -282,3 +282,6 @@ fn cut<S: RawData<Elem = f32>>(
 fn in_time(deadline: Instant) -> Result<(), ModelFailure> {
     if Instant::now() < deadline { Ok(()) } else { Err(ModelFailure::Timeout) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,8 +191,9 @@ impl Finder {
 
     /// The likeliest class of a word, if it is likely enough. The piece that is surest decides: one that tells a name is enough.
     fn verdict(&self, scores: &mut Array2<f32>, rows: std::ops::Range<usize>) -> Option<Verdict> {
-        let mut best: Option<Verdict> = None;
-        let first = rows.start;
+        let mut best: Option<(Class, f32)> = None;
+        // The first piece tells whether a class begins here.
+        let mut first = None;
         for row in rows {
             let mut sums = [[0.0_f32; 2]; Class::ALL.len()];
             let mut scores = scores.row_mut(row);
@@ -204,14 +205,16 @@ impl Finder {
                 }
             }
             for class in Class::ALL {
-                let [inside, begins] = sums[class as usize];
-                let score = inside + begins;
-                if score >= self.threshold && best.is_none_or(|best| score > best.score) {
-                    best = Some(Verdict { class, score, begins: row == first && begins > inside });
+                let score = sums[class as usize].iter().sum();
+                if score >= self.threshold && best.is_none_or(|(_, least)| score > least) {
+                    best = Some((class, score));
                 }
             }
+            first.get_or_insert(sums);
         }
-        best
+        let (class, score) = best?;
+        let [inside, begins] = first?[class as usize];
+        Some(Verdict { class, score, begins: begins > inside })
     }
 }
 

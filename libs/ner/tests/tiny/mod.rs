@@ -27,18 +27,18 @@ const KINDS: [(&str, usize); 19] = [
 ];
 
 /// The labels of all small models.
-pub const LABELS: [&str; 5] = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"];
+pub(crate) const LABELS: [&str; 5] = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"];
 
 /// Names of the parts of a layer.
-pub struct Names {
-    pub query: &'static str,
-    pub key: &'static str,
-    pub value: &'static str,
-    pub attended: &'static str,
-    pub attention_norm: &'static str,
-    pub widen: &'static str,
-    pub narrow: &'static str,
-    pub output_norm: &'static str,
+pub(crate) struct Names {
+    pub(crate) query: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) value: &'static str,
+    pub(crate) attended: &'static str,
+    pub(crate) attention_norm: &'static str,
+    pub(crate) widen: &'static str,
+    pub(crate) narrow: &'static str,
+    pub(crate) output_norm: &'static str,
 }
 
 const BERT: Names = Names {
@@ -64,7 +64,7 @@ const DISTILBERT: Names = Names {
 };
 
 /// The names of a family's layers, and where they are.
-pub fn names(family: &str, layer: usize) -> (String, Names) {
+pub(crate) fn names(family: &str, layer: usize) -> (String, Names) {
     match family {
         "bert" => (format!("bert.encoder.layer.{layer}"), BERT),
         _ => (format!("distilbert.transformer.layer.{layer}"), DISTILBERT),
@@ -73,24 +73,24 @@ pub fn names(family: &str, layer: usize) -> (String, Names) {
 
 /// A model that can be changed before it is written.
 #[derive(Clone, Debug)]
-pub struct Tiny {
-    pub family: &'static str,
-    pub hidden: usize,
-    pub layers: usize,
-    pub heads: usize,
-    pub wide: usize,
-    pub positions: usize,
-    pub activation: &'static str,
-    pub vocabulary: Vec<String>,
-    pub labels: Vec<String>,
-    pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+pub(crate) struct Tiny {
+    pub(crate) family: &'static str,
+    pub(crate) hidden: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+    pub(crate) wide: usize,
+    pub(crate) positions: usize,
+    pub(crate) activation: &'static str,
+    pub(crate) vocabulary: Vec<String>,
+    pub(crate) labels: Vec<String>,
+    pub(crate) tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     /// Numbers are stored as bfloat16.
-    pub brief: bool,
+    pub(crate) brief: bool,
 }
 
 impl Tiny {
     /// A model of one layer that takes each word for what [`KINDS`] says.
-    pub fn by_hand() -> Self {
+    pub(crate) fn by_hand() -> Self {
         let mut tiny = Self::plain("bert", 1, "relu");
         let size = tiny.hidden;
         let kinds = [0; 4].into_iter().chain(KINDS.map(|(_, kind)| kind));
@@ -108,19 +108,8 @@ impl Tiny {
         tiny
     }
 
-    /// A model of two layers with numbers by chance.
-    pub fn random(seed: u64, family: &'static str, activation: &'static str) -> Self {
-        let mut tiny = Self::plain(family, 2, activation);
-        let mut state = seed;
-        for number in tiny.tensors.values_mut().flat_map(|(_, numbers)| numbers) {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            *number += ((state >> 40) as f32 / (1 << 24) as f32 - 0.5) * 1.5;
-        }
-        tiny
-    }
-
     /// A model in which nothing is done to a word.
-    fn plain(family: &'static str, layers: usize, activation: &'static str) -> Self {
+    pub(crate) fn plain(family: &'static str, layers: usize, activation: &'static str) -> Self {
         let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].into_iter().chain(KINDS.map(|(word, _)| word));
         let mut tiny = Self {
             family,
@@ -171,19 +160,20 @@ impl Tiny {
     }
 
     /// Sets one number of a tensor.
-    pub fn set(&mut self, name: &str, at: usize, number: f32) {
+    pub(crate) fn set(&mut self, name: &str, at: usize, number: f32) {
         self.tensors.get_mut(name).unwrap().1[at] = number;
     }
 
     /// Writes the folder.
-    pub fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         std::fs::create_dir_all(folder).unwrap();
         let [size, layers, heads, wide] = match self.family {
             "bert" => ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"],
             _ => ["dim", "n_layers", "n_heads", "hidden_dim"],
         };
         let act = if self.family == "bert" { "hidden_act" } else { "activation" };
-        let labels: BTreeMap<_, _> = self.labels.iter().enumerate().map(|(id, label)| (id.to_string(), label)).collect();
+        let labels: BTreeMap<_, _> =
+            self.labels.iter().enumerate().map(|(id, label)| (id.to_string(), label)).collect();
         let config = serde_json::json!({
             "model_type": self.family, "architectures": ["ForTokenClassification"], "vocab_size": self.vocabulary.len(),
             size: self.hidden, layers: self.layers, heads: self.heads, wide: self.wide, act: self.activation,
