@@ -15,8 +15,8 @@ fn recipe(scratch: &Scratch, more: &str) -> String {
     let folder = scratch.path("model");
     Tiny::by_hand().write(&folder);
     let text = format!(
-        "name: notes\nrecord:\n  table: notes\n  key: id\n  fields:\n    id: {{type: string, required: true}}\n    \
-         note: {{type: string, protected: true}}\n    note_withheld: {{type: string}}\nsteps:\n  - redact: {{table: notes, \
+        "name: notes\nrecord:\n  table: items\n  key: id\n  fields:\n    id: {{type: string, required: true}}\n    \
+         note: {{type: string, protected: true}}\n    note_withheld: {{type: string}}\nsteps:\n  - redact: {{table: items, \
          column: note, model: {{path: \"{}\", reason: note_withheld{more}}}}}\n",
         folder.display()
     );
@@ -43,7 +43,7 @@ mod with_models {
         input += "{\"id\": \"N0401\", \"note\": null}\n";
         let input = scratch.write("notes.ndjson", input);
         scratch.run(&recipe, &input, "out", &[]).expect(0).conserved();
-        let rows = scratch.rows("out", "notes");
+        let rows = scratch.rows("out", "items");
         let expected = |id: usize| match id {
             400 => "pain and ".repeat(200) + "[NAME], [NAME]. " + &"the pain ".repeat(100) + "|∅",
             401 => "∅|∅".to_owned(),
@@ -56,9 +56,9 @@ mod with_models {
         assert_eq!(rows.len(), 402);
         // Neither chunks nor workers change what is found, or withheld.
         scratch.run(&recipe, &input, "cut", &["chunk.rows=30", "workers=1"]).expect(0).conserved();
-        assert_eq!(rows, scratch.rows("cut", "notes"));
+        assert_eq!(rows, scratch.rows("cut", "items"));
         scratch.run(&recipe, &input, "public", &["profile=public"]).expect(0).conserved();
-        assert!(scratch.rows("public", "notes")[0].contains("zorblax venn"));
+        assert!(scratch.rows("public", "items")[0].contains("zorblax venn"));
     }
 
     #[test]
@@ -68,7 +68,7 @@ mod with_models {
         let input = scratch.write("notes.ndjson", (0..50).map(|id| note(id, "Dr. Ann Lee, pain")).collect::<String>());
         let outcome = scratch.run(&recipe, &input, "out", &[]);
         outcome.expect(0).conserved();
-        assert!(scratch.rows("out", "notes").iter().all(|row| row.ends_with("|∅|model_timeout")));
+        assert!(scratch.rows("out", "items").iter().all(|row| row.ends_with("|∅|model_timeout")));
         assert!(
             outcome.stderr.contains("texts were withheld") && !outcome.stderr.contains("Ann"),
             "{}",
@@ -84,7 +84,7 @@ mod with_models {
             let outcome = scratch.run(recipe, &input, "out", &[]);
             outcome.expect(2);
             assert!(outcome.stderr.contains(told), "{told}: {}", outcome.stderr);
-            assert!(!scratch.path("out").join("notes").exists(), "nothing was begun");
+            assert!(!scratch.path("out").join("items").exists(), "nothing was begun");
         };
         refused(&recipe(&scratch, ", labels: {LOC: PLAICE}"), "'PLAICE' is no class");
         refused(&recipe(&scratch, ", threshold: 7"), "model.threshold");

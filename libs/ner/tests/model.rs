@@ -253,3 +253,31 @@ fn model_of_all() -> Arc<dyn EntityModel> {
     static MODEL: std::sync::OnceLock<Arc<dyn EntityModel>> = std::sync::OnceLock::new();
     Arc::clone(MODEL.get_or_init(|| model(&Tiny::by_hand())))
 }
+
+/// How long two layers of the size of BERT's take: `cargo test --release -p forebay-ner -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+fn speed() {
+    let mut tiny = Tiny::plain("bert", [768, 2, 12, 3072], "gelu");
+    let mut state = 1_u32;
+    for number in tiny.tensors.values_mut().flat_map(|(_, numbers)| numbers) {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *number += (state >> 8) as f32 / (1 << 24) as f32 * 0.1 - 0.05;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    tiny.write(folder.path());
+    let models = Models::new(pool(1 << 30));
+    for words in [12, 28] {
+        // The model has positions for 32 tokens; passes are of 1,024, whatever sequences they are made of.
+        let text = "pain the ".repeat(words / 2);
+        let texts = vec![text.as_str(); 64 * 32 / (words + 2)];
+        let model = open(&models, &Options { batch: 1024, ..options(folder.path()) }).unwrap();
+        let began = Instant::now();
+        find(model.as_ref(), &texts);
+        let tokens = texts.len() * (words + 2);
+        let each = began.elapsed().as_secs_f64() / tokens as f64 / 2.0;
+        println!("{tokens} tokens in sequences of {}: {:.0} us for a token and layer", words + 2, each * 1e6);
+        // Products of matrices alone: 4 of size by size, 2 of size by wide, 2 operations each.
+        println!("    {:.1} GFLOP/s", 2.0 * (4.0 * 768.0 * 768.0 + 2.0 * 768.0 * 3072.0) / each / 1e9);
+    }
+}

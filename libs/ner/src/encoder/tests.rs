@@ -12,7 +12,7 @@ use tiny::{LABELS, Tiny, names};
 
 /// A model of two layers with numbers by chance.
 fn random(seed: u64, family: &'static str, activation: &'static str) -> Tiny {
-    let mut tiny = Tiny::plain(family, 2, activation);
+    let mut tiny = Tiny::plain(family, [8, 2, 2, 12], activation);
     let mut state = seed;
     for number in tiny.tensors.values_mut().flat_map(|(_, numbers)| numbers) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -91,7 +91,7 @@ pub(crate) struct Tiny {
 impl Tiny {
     /// A model of one layer that takes each word for what [`KINDS`] says.
     pub(crate) fn by_hand() -> Self {
-        let mut tiny = Self::plain("bert", 1, "relu");
+        let mut tiny = Self::plain("bert", [8, 1, 2, 12], "relu");
         let size = tiny.hidden;
         let kinds = [0; 4].into_iter().chain(KINDS.map(|(_, kind)| kind));
         for (row, kind) in kinds.enumerate() {
@@ -108,15 +108,19 @@ impl Tiny {
         tiny
     }
 
-    /// A model in which nothing is done to a word.
-    pub(crate) fn plain(family: &'static str, layers: usize, activation: &'static str) -> Self {
+    /// A model in which nothing is done to a word, of some hidden numbers, layers, heads, and numbers between.
+    pub(crate) fn plain(
+        family: &'static str,
+        [hidden, layers, heads, wide]: [usize; 4],
+        activation: &'static str,
+    ) -> Self {
         let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].into_iter().chain(KINDS.map(|(word, _)| word));
         let mut tiny = Self {
             family,
-            hidden: 8,
+            hidden,
             layers,
-            heads: 2,
-            wide: 12,
+            heads,
+            wide,
             positions: 32,
             activation,
             vocabulary: vocabulary.map(str::to_owned).collect(),

@@ -39,9 +39,9 @@ fn check(recipe: &str, settings: &[String]) -> anyhow::Result<()> {
             table.columns.iter().find(|known| known.name == column)
         };
         for field in schema.fields() {
-            let step = prepared.recipe.redact_steps().filter(|step| step.table == *name);
-            let redacted = step.clone().any(|step| step.column == *field.name());
-            let reason = step.filter_map(|step| step.model.as_ref()).any(|model| model.reason == *field.name());
+            let steps = || prepared.recipe.redact_steps().filter(|step| step.table == *name);
+            let redacted = steps().any(|step| step.column == *field.name());
+            let reason = steps().filter_map(|step| step.model.as_ref()).any(|model| model.reason == *field.name());
             let note = match column(field.name()).map(|column| column.treatment) {
                 _ if redacted => "  (redacted)".to_owned(),
                 _ if reason => "  (why a text was withheld)".to_owned(),
