@@ -1,6 +1,6 @@
 # Every command that people and CI run. `just` alone lists them.
 
-features := "--features forebay/faults"
+features := "--features forebay/faults,forebay/ner"
 
 # Lists the recipes
 default:

@@ -11,6 +11,7 @@ mod garbage;
 mod infra;
 mod kill;
 mod main_job;
+mod model;
 mod poison;
 mod providers;
 mod redaction;

@@ -393,6 +393,7 @@ impl Cluster {
             budget.pool("chunks", 8 * MIB).unwrap(),
             budget.pool("large_records", 8 * MIB).unwrap(),
             TransformConfig {
+                models: None,
                 owner: process.name.clone(),
                 lease: LEASE,
                 workers: 2,

@@ -30,7 +30,9 @@ pub use layout::{
 pub use ordered::Ordered;
 pub use path::{Condition, Path, PathStep, Paths, Pick};
 pub use prepared::Prepared;
-pub use protection::{DateFields, Identifiers, Identifies, Profile, RedactDates, RedactStep, RedactStyle, Treatment};
+pub use protection::{
+    DateFields, Identifiers, Identifies, ModelSpec, Profile, RedactDates, RedactStep, RedactStyle, Treatment,
+};
 pub use rules::Rules;
 pub use settings::{SETTINGS, Setting, Tuning, duration};
 pub use shipped::{SHIPPED, shipped};

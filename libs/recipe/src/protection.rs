@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::{ColumnType, Protect, Recipe};
@@ -126,7 +129,7 @@ pub enum Treatment {
 }
 
 /// A text column loses what identifies persons.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedactStep {
     /// The table.
@@ -142,6 +145,68 @@ pub struct RedactStep {
     /// A column that is added to the table: where in each text something was replaced, and what it was. Never the text.
     #[serde(default)]
     pub spans: Option<String>,
+    /// A model of language that looks for names besides the rules.
+    #[serde(default)]
+    pub model: Option<ModelSpec>,
+}
+
+/// A model of language in a local folder, and what is asked of it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Its folder: config.json, tokenizer.json or vocab.txt, and model.safetensors.
+    pub path: String,
+    /// Column of the same table that says why a text is null, where the model had no answer about it.
+    pub reason: String,
+    /// Class of each label, or `ignore`; labels that are called like classes need none.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Probability from which a word is taken for what the model says. Less finds more.
+    #[serde(default = "ModelSpec::threshold")]
+    pub threshold: f32,
+    /// Tokens in one pass.
+    #[serde(default = "ModelSpec::batch")]
+    pub batch: usize,
+    /// Longest time for one text, or for a few short ones together.
+    #[serde(default = "ModelSpec::deadline", deserialize_with = "ModelSpec::read_deadline")]
+    pub deadline: Duration,
+}
+
+impl ModelSpec {
+    /// The threshold where none is written.
+    pub const fn threshold() -> f32 {
+        0.5
+    }
+
+    /// Tokens in one pass where nothing is written.
+    pub const fn batch() -> usize {
+        1024
+    }
+
+    /// The deadline where none is written.
+    pub const fn deadline() -> Duration {
+        Duration::from_secs(120)
+    }
+
+    fn read_deadline<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        crate::duration(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("'{text}' is no duration: write 250ms, 30s, 5m or 1h")))
+    }
+
+    /// What of it can't be, as a key and what to write.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.path.is_empty() {
+            return Err(("path", "must be a model's folder"));
+        }
+        if !(self.threshold > 0.0 && self.threshold <= 1.0) {
+            return Err(("threshold", "must be above 0, and at most 1"));
+        }
+        if !(16..=1 << 16).contains(&self.batch) {
+            return Err(("batch", "must be between 16 and 65536 tokens"));
+        }
+        Ok(())
+    }
 }
 
 /// What stands in the place of what was found.

@@ -335,7 +335,16 @@ const fn release_year() -> i32 {
 impl Recipe {
     /// True if a step redacts a text, with protection on.
     pub fn redacts(&self) -> bool {
-        self.profile() != Profile::Public && self.steps.iter().any(|step| matches!(step, Step::Redact(_)))
+        self.redact_steps().next().is_some()
+    }
+
+    /// The redact steps that are in force.
+    pub fn redact_steps(&self) -> impl Iterator<Item = &RedactStep> {
+        let on = self.profile() != Profile::Public;
+        self.steps.iter().filter_map(move |step| match step {
+            Step::Redact(step) if on => Some(step),
+            Step::Redact(_) | Step::Sql(_) | Step::Enrich(_) => None,
+        })
     }
 
     /// Reads a recipe's text. `name` is for errors.

@@ -6,7 +6,7 @@
 //! looked for in its texts too. Whatever the text, the time is linear in its length and the memory that of a window, plus
 //! what was found.
 //!
-//! Deliberately absent: a model of language (an optional stage of the caller), and any value of a text in errors and `Debug`.
+//! What a model of language finds ([`EntityModel`]) is merged with that. Deliberately absent: such a model, and any value of a text in errors and `Debug`.
 
 mod class;
 mod cue;
@@ -15,6 +15,7 @@ mod find;
 mod fold;
 mod known;
 mod lexicon;
+mod model;
 mod policy;
 mod redactor;
 mod scan;
@@ -23,6 +24,7 @@ mod token;
 
 pub use class::{Class, Classes};
 pub use known::{Known, KnownSet};
+pub use model::{Entity, EntityModel, ModelFailure};
 pub use policy::{Dates, Key, Policy, Style};
 pub use redactor::{RedactError, Redacted, Redactor, places_type};
 pub use scan::Span;

@@ -2,11 +2,12 @@ use std::sync::Arc;
 
 use arrow_array::builder::{Int32Builder, ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::{Array, ListArray, StringArray};
-use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Fields};
 
 use crate::known::{Known, KnownSet};
 use crate::lexicon::Lexicon;
+use crate::model::Entity;
 use crate::policy::{Policy, Style};
 use crate::scan::{Scanner, Span};
 
@@ -59,12 +60,22 @@ impl Redactor {
 
     /// What is found in one text.
     pub fn find(&self, text: &str, known: Option<&KnownSet>) -> Vec<Span> {
-        Scanner::new(self.lexicon).scan(text, known, self.policy.classes).to_vec()
+        self.find_with(text, known, &[])
+    }
+
+    /// What is found in one text, together with what a model found in it.
+    pub fn find_with(&self, text: &str, known: Option<&KnownSet>, entities: &[Entity]) -> Vec<Span> {
+        Scanner::new(self.lexicon).scan(text, known, entities, self.policy.classes).to_vec()
     }
 
     /// One text, redacted.
     pub fn redact(&self, text: &str, known: Option<&KnownSet>) -> String {
-        let spans = self.find(text, known);
+        self.redact_with(text, known, &[])
+    }
+
+    /// One text, redacted, together with what a model found in it.
+    pub fn redact_with(&self, text: &str, known: Option<&KnownSet>, entities: &[Entity]) -> String {
+        let spans = self.find_with(text, known, entities);
         let mut out = Vec::with_capacity(text.len());
         self.write(text, &spans, known, &mut out);
         // Whole characters only are cut out and put in, so that nothing is lost here.
@@ -78,16 +89,32 @@ impl Redactor {
         known: impl Fn(usize) -> Option<&'k KnownSet>,
         with_places: bool,
     ) -> Result<Redacted, RedactError> {
+        self.redact_column_with(texts, known, |_| Some(&[]), with_places)
+    }
+
+    /// A whole column, each row with what a model found in it. A row about which the model has no answer becomes null.
+    pub fn redact_column_with<'k>(
+        &self,
+        texts: &StringArray,
+        known: impl Fn(usize) -> Option<&'k KnownSet>,
+        entities: impl Fn(usize) -> Option<&'k [Entity]>,
+        with_places: bool,
+    ) -> Result<Redacted, RedactError> {
         let mut scanner = Scanner::new(self.lexicon);
         let mut values = Vec::with_capacity(texts.value_data().len() + texts.value_data().len() / 16);
         let mut offsets = Vec::with_capacity(texts.len() + 1);
         let mut places = with_places.then(places_builder);
-        let mut count = 0;
+        let (mut count, mut withheld) = (0, Vec::new());
         offsets.push(0_i32);
         for row in 0..texts.len() {
-            if texts.is_valid(row) {
+            let entities = if texts.is_valid(row) { entities(row) } else { Some(&[][..]) };
+            if entities.is_none() {
+                withheld.push(row);
+            }
+            let shown = entities.filter(|_| texts.is_valid(row));
+            if let Some(entities) = shown {
                 let (text, known) = (texts.value(row), known(row));
-                let spans = scanner.scan(text, known, self.policy.classes);
+                let spans = scanner.scan(text, known, entities, self.policy.classes);
                 count += spans.len() as u64;
                 self.write(text, spans, known, &mut values);
                 if let Some(places) = &mut places {
@@ -95,12 +122,12 @@ impl Redactor {
                 }
             }
             if let Some(places) = &mut places {
-                places.append(texts.is_valid(row));
+                places.append(shown.is_some());
             }
             offsets.push(i32::try_from(values.len()).map_err(|_| RedactError::TooLarge)?);
         }
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        let texts = StringArray::try_new(offsets, Buffer::from_vec(values), texts.nulls().cloned())
+        let texts = StringArray::try_new(offsets, Buffer::from_vec(values), without(texts, &withheld))
             .map_err(|error| RedactError::Lexicon(error.to_string()))?;
         Ok(Redacted { texts, spans: count, places: places.map(|mut places| places.finish()) })
     }
@@ -119,9 +146,21 @@ impl Redactor {
     #[doc(hidden)]
     pub fn steps(&self, text: &str) -> u64 {
         let mut scanner = Scanner::new(self.lexicon);
-        scanner.scan(text, None, self.policy.classes);
+        scanner.scan(text, None, &[], self.policy.classes);
         scanner.steps
     }
+}
+
+/// The nulls of a column, and those of rows that are withheld.
+fn without(texts: &StringArray, withheld: &[usize]) -> Option<NullBuffer> {
+    if withheld.is_empty() {
+        return texts.nulls().cloned();
+    }
+    let mut valid: Vec<bool> = (0..texts.len()).map(|row| texts.is_valid(row)).collect();
+    for row in withheld {
+        valid[*row] = false;
+    }
+    Some(NullBuffer::from(valid))
 }
 
 /// The type of the column of places.

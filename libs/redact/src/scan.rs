@@ -6,7 +6,7 @@ use crate::find::view::{Match, View};
 use crate::known::KnownSet;
 use crate::lexicon::Lexicon;
 use crate::token::{Gap, Kind, Lexer, Token};
-use crate::{Class, Classes};
+use crate::{Class, Classes, Entity};
 
 /// Tokens that are looked at together, and how far a rule may look: this bounds memory and time for any text.
 const WINDOW: usize = 2048;
@@ -48,7 +48,14 @@ impl Scanner {
     }
 
     /// The spans of a text, in order, apart from each other.
-    pub(crate) fn scan(&mut self, text: &str, known: Option<&KnownSet>, classes: Classes) -> &[Span] {
+    /// Those that a model found are given.
+    pub(crate) fn scan(
+        &mut self,
+        text: &str,
+        known: Option<&KnownSet>,
+        entities: &[Entity],
+        classes: Classes,
+    ) -> &[Span] {
         self.tokens.clear();
         self.spans.clear();
         self.seen.clear();
@@ -80,6 +87,13 @@ impl Scanner {
                 .filter(|found: &Match| found.next > drop)
                 .map(|found: Match| Match { next: found.next - drop, ..found });
         }
+        self.spans.extend(entities.iter().filter(|entity| classes.has(entity.class)).map(|entity| Span {
+            start: entity.start,
+            end: entity.end,
+            class: entity.class,
+            why: "named-entity model",
+            person: None,
+        }));
         self.merge();
         &self.spans
     }

@@ -3,6 +3,7 @@
 //!
 //! Deliberately lacking: spawning and channels. Tokio's own are deterministic on one thread.
 
+pub mod quiet;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 

@@ -151,6 +151,22 @@ pub(crate) struct RedactArgs {
     /// Something that the texts' records hold: a name, a number, or CLASS=VALUE (NAME, MRN, PHONE, STREET, PLACE, ...)
     #[arg(long, value_name = "VALUE")]
     pub(crate) known: Vec<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+/// A model of language for `forebay redact`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// Also ask a model: a folder with config.json, tokenizer.json or vocab.txt, and model.safetensors
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) model: Option<String>,
+    /// Class of a label of the model, as in PER=NAME or MISC=ignore
+    #[arg(long, value_name = "LABEL=CLASS", requires = "model")]
+    pub(crate) label: Vec<String>,
+    /// Probability from which a word is taken for what the model says (default: 0.5)
+    #[arg(long, value_name = "SHARE", requires = "model")]
+    pub(crate) threshold: Option<f32>,
 }
 
 /// `forebay redact ...`
@@ -163,6 +179,8 @@ pub(crate) enum RedactCommand {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        model: ModelArgs,
     },
 }
 

@@ -25,9 +25,10 @@ use forebay_budget::memory;
 use forebay_objects::Place;
 use forebay_recipe::{Prepared, RecipeError, Step, shipped};
 use forebay_steps::Steps;
+use forebay_transform::check_models;
 use forebay_types::ByteSize;
 
-use crate::plan::{Plan, PlanRequest, Roles};
+use crate::plan::{Models, Plan, PlanRequest, Roles};
 
 /// A command that can't be done as it was given.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +68,17 @@ pub(crate) fn load_recipe(recipe: &str) -> anyhow::Result<(RecipeSource, String)
     Ok((RecipeSource::Inline { name: recipe.to_owned(), text: text.clone() }, text))
 }
 
-/// `key=value` pairs.
+/// The `key=value` pairs of `--set`.
 pub(crate) fn parse_settings(settings: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    pairs("--set", settings)
+}
+
+/// The `key=value` pairs of a flag.
+pub(crate) fn pairs(flag: &str, pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let mut map = BTreeMap::new();
-    for setting in settings {
-        let Some((key, value)) = setting.split_once('=') else {
-            return Err(Usage(format!("--set {setting}: write KEY=VALUE")).into());
+    for pair in pairs {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(Usage(format!("{flag} {pair}: write KEY=VALUE")).into());
         };
         map.insert(key.trim().to_owned(), value.trim().to_owned());
     }
@@ -90,6 +96,7 @@ pub(crate) async fn plan_for(
     let prepared = Prepared::new(name, text, settings).map_err(|error| Usage(error.to_string()))?;
     let steps =
         Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| Usage(format!("{name}: {error}")))?;
+    let models = check_models(&prepared.recipe).map_err(|error| Usage(format!("{name}: {error}")))?;
     let request = PlanRequest {
         roles: Roles::ALL,
         submissions: 1,
@@ -104,6 +111,7 @@ pub(crate) async fn plan_for(
         enrichment: prepared.recipe.steps.iter().any(|step| matches!(step, Step::Enrich(_))),
         bucket: output.starts_with("s3://"),
         sink: prepared.tuning.sink.is_some(),
+        models: models.map_or(Models::None, Models::Needed),
     };
     let plan = Plan::new(&request).map_err(Usage)?;
     Ok((plan, prepared, steps))

@@ -1,5 +1,6 @@
 use forebay_objects::FRAME_BYTES;
 use forebay_recipe::Tuning;
+use forebay_transform::ModelNeed;
 use forebay_types::ByteSize;
 
 const MIB: u64 = 1 << 20;
@@ -55,6 +56,20 @@ pub struct PlanRequest {
     pub bucket: bool,
     /// Whether committed files are loaded into a database.
     pub sink: bool,
+    /// Bytes set aside for models of language.
+    pub models: Models,
+}
+
+/// What models of language need.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Models {
+    /// There are none.
+    #[default]
+    None,
+    /// Those of a recipe: bytes of their weights, and of one pass.
+    Needed(ModelNeed),
+    /// Those of whatever recipes come: so many bytes, and no more.
+    Allowed(ByteSize),
 }
 
 /// Who may hold how much of the budget, at worst.
@@ -155,6 +170,7 @@ impl Plan {
                 bytes: large,
                 how: format!("one record of {}, twice", ByteSize(limit)),
             });
+            holders.extend(models(request.models, workers as u64));
             holders.push(Holder {
                 name: "chunks",
                 bytes: in_flight as u64 * chunk_memory,
@@ -223,6 +239,19 @@ impl Plan {
     }
 }
 
+/// Who holds models of language, if there are any.
+fn models(models: Models, workers: u64) -> Option<Holder> {
+    let (bytes, how) = match models {
+        Models::None => return None,
+        Models::Needed(ModelNeed { weights, working }) => (
+            weights + workers * working,
+            format!("weights of {}, and {workers} passes of {}", ByteSize(weights), ByteSize(working)),
+        ),
+        Models::Allowed(bytes) => (bytes.0, "weights and passes, as set".to_owned()),
+    };
+    Some(Holder { name: "models", bytes, how })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +271,7 @@ mod tests {
             enrichment: false,
             bucket: false,
             sink: false,
+            models: Models::None,
         }
     }
 
@@ -275,6 +305,16 @@ mod tests {
             let plan = Plan::new(&request).unwrap();
             assert!(plan.holders.iter().map(|holder| holder.bytes).sum::<u64>() <= 256 << 20, "{plan:?}");
         }
+    }
+
+    #[test]
+    fn models_have_their_weights_once_and_a_pass_for_each_worker() {
+        let need = ModelNeed { weights: 100 << 20, working: 10 << 20 };
+        let plan = Plan::new(&PlanRequest { models: Models::Needed(need), ..request(512) }).unwrap();
+        assert_eq!(plan.of("models"), 120 << 20);
+        assert_eq!(plan.holders.iter().map(|holder| holder.bytes).sum::<u64>(), 512 << 20);
+        let error = Plan::new(&PlanRequest { models: Models::Needed(need), ..request(128) }).unwrap_err();
+        assert!(error.contains("too small by"), "{error}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{ServeArgs, Service, log_to_standard_error};
 use crate::commands::{Usage, default_memory, service_error};
 use crate::keys;
-use crate::plan::{Plan, PlanRequest, Roles};
+use crate::plan::{Models, Plan, PlanRequest, Roles};
 use crate::supervisor::{self, Role};
 use crate::trim;
 use crate::wiring::Wiring;
@@ -407,6 +407,7 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),
         sink: settings.sink_url.is_some(),
+        models: settings.model_memory.map_or(Models::None, Models::Allowed),
     };
     Plan::new(&request).map_err(|error| Usage(format!("{error} (setting memory)")).into())
 }

@@ -137,6 +137,7 @@ impl Wiring {
                 staging_folder: STAGING_FOLDER.to_owned(),
                 observer: self.observer.clone(),
                 keys: self.keys.clone(),
+                models: if self.plan.of("models") > 0 { Some(self.pool("models")?) } else { None },
             },
             Arc::clone(&self.changed),
             self.stop.clone(),

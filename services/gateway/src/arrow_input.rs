@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 use crate::arrow_messages::Messages;
 use crate::error::Failure;
 use crate::framing::{Frames, InputFraming, JobFraming};
-use crate::quiet;
 
 /// Length of `ARROW1` and its least padding: behind it, and more zeros where its writer aligns to more than eight
 /// bytes, an Arrow file has an Arrow stream.
@@ -130,7 +129,7 @@ fn read_batches(mut frames: Frames, skip: usize) -> mpsc::Receiver<Result<Option
             Ok(())
         };
         // The reader takes much of a message on trust, and panics where it lies.
-        let result = quiet::catch(read).unwrap_or_else(|| Err("the Arrow data is broken".to_owned()));
+        let result = forebay_runtime::quiet::catch(read).unwrap_or_else(|| Err("the Arrow data is broken".to_owned()));
         if let Err(message) = result {
             // A receiver that is gone does not want to know.
             drop(out.blocking_send(Err(message)));

@@ -10,7 +10,6 @@ mod error;
 mod framing;
 mod job;
 mod parquet_input;
-mod quiet;
 mod reach;
 mod resume;
 mod sample;

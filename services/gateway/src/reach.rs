@@ -53,9 +53,18 @@ impl Reach {
 }
 
 impl Reach {
-    /// Refuses a recipe whose look-ups would have our services ask or read what clients may not choose.
+    /// Refuses a recipe whose look-ups or models would have our services ask or read what clients may not choose.
     pub(crate) fn check_sources(&self, recipe: &Recipe) -> Result<(), Failure> {
         let Self::Served { inputs, .. } = self else { return Ok(()) };
+        for model in recipe.redact_steps().filter_map(|step| step.model.as_ref()) {
+            if !inputs.iter().any(|prefix| is_below(&model.path, prefix)) {
+                return Err(Failure::unusable(format!(
+                    "model.path {}: the services may not read that for a client; have its prefix added to the \
+                     gateway's setting inputs",
+                    model.path
+                )));
+            }
+        }
         for step in &recipe.steps {
             let Step::Enrich(step) = step else { continue };
             if let Some((key, source)) =

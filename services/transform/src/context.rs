@@ -10,6 +10,7 @@ use forebay_steps::Steps;
 use forebay_types::{InputIdentity, JobId};
 
 use crate::failure::Failure;
+use crate::model::Models;
 use crate::redaction::Redaction;
 
 /// What a worker knows of a job, kept from chunk to chunk.
@@ -35,14 +36,14 @@ pub(crate) struct InputContext {
 }
 
 impl JobContext {
-    pub(crate) async fn load(job: Job, staging_folder: &str, keys: &Keys) -> Result<Self, Failure> {
+    pub(crate) async fn load(job: Job, staging_folder: &str, keys: &Keys, models: &Models) -> Result<Self, Failure> {
         let settings: BTreeMap<String, String> =
             serde_json::from_str(&job.settings).map_err(|error| Failure::Fatal(error.to_string()))?;
         let prepared = Prepared::new(&job.recipe_name, &job.recipe, &settings)
             .map_err(|error| Failure::Fatal(error.to_string()))?;
         let steps =
             Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| Failure::Fatal(error.to_string()))?;
-        let redaction = Redaction::plan(&prepared.recipe, &prepared.layout)?.map(Arc::new);
+        let redaction = Redaction::plan(&prepared.recipe, &prepared.layout, models).await?.map(Arc::new);
         let staging = Staging::new(Place::open(&job.output)?.child(staging_folder)?).with_keys(keys.clone());
         Ok(Self { id: job.id, key: job.key, prepared, redaction, steps, staging, keys: keys.clone() })
     }

@@ -6,6 +6,7 @@ mod context;
 mod failure;
 #[cfg(feature = "faults")]
 mod faults;
+mod model;
 mod process;
 mod quarantine;
 mod redaction;
@@ -14,4 +15,5 @@ mod source;
 mod split;
 mod worker;
 
+pub use model::{ModelNeed, check_models, find_entities, open_model};
 pub use worker::{Transform, TransformConfig};

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::context::{InputContext, JobContext};
 use crate::failure::Failure;
+use crate::model::Models;
 use crate::quarantine;
 use crate::rejects::rejects_batch;
 use crate::source::ChunkReader;
@@ -35,6 +36,8 @@ pub(crate) struct Attempt {
     pub(crate) cpu: Arc<Semaphore>,
     /// Budget of one record that is larger than a frame.
     pub(crate) large: Pool,
+    /// Models of language, and their budget.
+    pub(crate) models: Arc<Models>,
     /// What the recipe's steps run with.
     pub(crate) steps: StepContext,
     pub(crate) items: mpsc::Sender<Result<AttemptItem, ServiceError>>,
@@ -223,10 +226,12 @@ impl Attempt {
         parents: Vec<UInt32Array>,
     ) -> Result<Vec<RecordBatch>, Failure> {
         let Some(redaction) = self.job.redaction.clone() else { return Ok(batches) };
+        let answers = self.ask_models(&redaction, &batches).await?;
         let permit = self.permit().await?;
         let redact = Instant::now();
-        let redacted =
-            tokio::task::spawn_blocking(move || redaction.apply(batches, &parents)).await.map_err(resume_panic)??;
+        let redacted = tokio::task::spawn_blocking(move || redaction.apply(batches, &parents, &answers))
+            .await
+            .map_err(resume_panic)??;
         drop(permit);
         self.spent("redact", redact);
         Ok(redacted)
@@ -297,7 +302,7 @@ impl Attempt {
         sent
     }
 
-    async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
+    pub(crate) async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
         Arc::clone(&self.cpu).acquire_owned().await.map_err(|_| Failure::Stale)
     }
 
@@ -314,7 +319,7 @@ impl Attempt {
 }
 
 /// Lets a panic of a blocking task go on in the attempt's own task, where it is counted against the chunk.
-fn resume_panic(error: tokio::task::JoinError) -> Failure {
+pub(crate) fn resume_panic(error: tokio::task::JoinError) -> Failure {
     match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(error) => Failure::Transient(error.to_string()),

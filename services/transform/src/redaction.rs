@@ -1,5 +1,6 @@
 mod owners;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -11,6 +12,7 @@ use forebay_recipe::{
 use forebay_redact::{Class, Classes, Dates, Key, Policy, Redacted, Redactor, Style};
 
 use crate::failure::Failure;
+use crate::model::{Answer, Models, StepModel};
 use owners::Owners;
 
 /// The variable that holds the key of pseudonyms and shifted dates.
@@ -51,11 +53,12 @@ struct TextColumn {
     redactor: Redactor,
     /// The column for where something was replaced.
     spans: Option<usize>,
+    model: Option<StepModel>,
 }
 
 impl Redaction {
     /// Plans what a recipe does; none if it does nothing.
-    pub(crate) fn plan(recipe: &Recipe, layout: &Arc<Layout>) -> Result<Option<Self>, Failure> {
+    pub(crate) async fn plan(recipe: &Recipe, layout: &Arc<Layout>, models: &Models) -> Result<Option<Self>, Failure> {
         let profile = recipe.profile();
         if profile == Profile::Public {
             return Ok(None);
@@ -70,7 +73,11 @@ impl Redaction {
                 return Err(Failure::Fatal(format!("there is no column {}.{} to redact", step.table, step.column)));
             };
             let redactor = Redactor::new(policy(recipe, step)?).map_err(|error| Failure::Fatal(error.to_string()))?;
-            texts.push(TextColumn { table, column, redactor, spans });
+            let model = match &step.model {
+                Some(spec) => Some(models.step(spec, &layout.tables[table]).await?),
+                None => None,
+            };
+            texts.push(TextColumn { table, column, redactor, spans, model });
         }
         let columns = || {
             layout.tables.iter().enumerate().flat_map(|(table, plan)| {
@@ -94,22 +101,40 @@ impl Redaction {
         Ok(Some(Self { layout: Arc::clone(layout), texts, known, treated, key }))
     }
 
-    /// Redacts a run of whole records: one batch a table, with the parents of its rows.
+    /// The columns of texts that a model is asked about, with their places among all columns of texts.
+    pub(crate) fn asked<'a>(
+        &'a self,
+        batches: &'a [RecordBatch],
+    ) -> impl Iterator<Item = (usize, &'a StepModel, &'a StringArray)> {
+        self.texts.iter().enumerate().filter_map(|(at, text)| {
+            let column = batches[text.table].column(text.column).as_string_opt::<i32>()?;
+            Some((at, text.model.as_ref()?, column))
+        })
+    }
+
+    /// Redacts a run of whole records: one batch a table, with the parents of its rows. `answers` are those of the models,
+    /// by column of texts and row.
     pub(crate) fn apply(
         &self,
         mut batches: Vec<RecordBatch>,
         parents: &[UInt32Array],
+        answers: &HashMap<usize, Vec<Answer>>,
     ) -> Result<Vec<RecordBatch>, Failure> {
         let owners = Owners::of(&self.layout, &batches, parents);
         let texts = match self.texts.first() {
-            Some(text) => self.redacted(&text.redactor, &owners, &batches)?,
+            Some(text) => self.redacted(&text.redactor, &owners, &batches, answers)?,
             None => Vec::new(),
         };
         // Fields are treated after the texts, which are searched for what they hold.
-        for (text, redacted) in self.texts.iter().zip(texts) {
+        for (at, (text, redacted)) in self.texts.iter().zip(texts).enumerate() {
             replace(&mut batches[text.table], text.column, Arc::new(redacted.texts))?;
             if let (Some(column), Some(places)) = (text.spans, redacted.places) {
                 replace(&mut batches[text.table], column, Arc::new(places))?;
+            }
+            if let (Some(model), Some(answers)) = (&text.model, answers.get(&at)) {
+                let reasons = answers.iter().map(|answer| answer.as_ref().err().map(|failure| failure.code()));
+                let reasons: StringArray = reasons.collect();
+                replace(&mut batches[text.table], model.reason, Arc::new(reasons))?;
             }
         }
         for (table, column, treatment) in &self.treated {
@@ -121,15 +146,27 @@ impl Redaction {
     }
 
     /// The columns of texts, redacted. Any redactor can make known identifiers ready for all of them.
-    fn redacted(&self, any: &Redactor, owners: &Owners, batches: &[RecordBatch]) -> Result<Vec<Redacted>, Failure> {
+    fn redacted(
+        &self,
+        any: &Redactor,
+        owners: &Owners,
+        batches: &[RecordBatch],
+        answers: &HashMap<usize, Vec<Answer>>,
+    ) -> Result<Vec<Redacted>, Failure> {
         let sets = owners.known_sets(any, &self.known, batches);
-        let redact = |text: &TextColumn| {
+        let redact = |(at, text): (usize, &TextColumn)| {
             let column = batches[text.table].column(text.column).as_string::<i32>();
             let known = |row: usize| sets.get(owners.group(text.table, row));
-            let redacted = text.redactor.redact_column(column, known, text.spans.is_some());
+            let answers = answers.get(&at).map(Vec::as_slice);
+            // Where a model is asked for, a row without an answer is withheld, for whatever reason there is none.
+            let entities = |row: usize| match (&text.model, answers) {
+                (None, _) => Some(&[][..]),
+                (Some(_), answers) => answers?.get(row)?.as_ref().ok().map(Vec::as_slice),
+            };
+            let redacted = text.redactor.redact_column_with(column, known, entities, text.spans.is_some());
             redacted.map_err(|error| Failure::Fatal(error.to_string()))
         };
-        self.texts.iter().map(redact).collect()
+        self.texts.iter().enumerate().map(redact).collect()
     }
 
     fn treated(

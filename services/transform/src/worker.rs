@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 
 use crate::context::JobContext;
 use crate::failure::Failure;
+use crate::model::Models;
 use crate::process::Attempt;
 use crate::split::halves_of;
 
@@ -61,6 +62,8 @@ pub struct TransformConfig {
     pub observer: Observer,
     /// Keys of staged copies, and of rejects of protected records.
     pub keys: Keys,
+    /// Budget of models of language; none where nothing is set aside for them.
+    pub models: Option<Pool>,
 }
 
 /// A transform worker: the handler of the queue's messages.
@@ -72,6 +75,7 @@ pub struct Transform {
     chunks: Pool,
     /// Budget of one record that is larger than a frame: its attempt has all of it.
     large: Pool,
+    models: Arc<Models>,
     broken: std::sync::OnceLock<String>,
     cpu: Arc<Semaphore>,
     config: TransformConfig,
@@ -105,8 +109,23 @@ impl Transform {
     ) -> Self {
         let cpu = Arc::new(Semaphore::new(config.workers));
         let (jobs, at_work) = (Mutex::new(HashMap::new()), AtomicUsize::new(0));
-        let broken = std::sync::OnceLock::new();
-        Self { catalog, storage, enrichment, budget, chunks, large, broken, cpu, config, jobs, at_work, changed, stop }
+        let (models, broken) = (Arc::new(Models::new(config.models.clone())), std::sync::OnceLock::new());
+        Self {
+            catalog,
+            storage,
+            enrichment,
+            budget,
+            chunks,
+            large,
+            models,
+            broken,
+            cpu,
+            config,
+            jobs,
+            at_work,
+            changed,
+            stop,
+        }
     }
 
     /// An error that could not be told the catalog, because it is the catalog that fails.
@@ -141,7 +160,8 @@ impl Transform {
             return Ok(Arc::clone(job));
         }
         let job = self.catalog.job(id).await?;
-        let context = Arc::new(JobContext::load(job, &self.config.staging_folder, &self.config.keys).await?);
+        let context = JobContext::load(job, &self.config.staging_folder, &self.config.keys, &self.models).await?;
+        let context = Arc::new(context);
         if jobs.len() >= KNOWN_JOBS {
             jobs.clear();
         }
@@ -215,6 +235,7 @@ impl Transform {
             claim: claim.clone(),
             cpu: Arc::clone(&self.cpu),
             large: self.large.clone(),
+            models: Arc::clone(&self.models),
             steps: StepContext {
                 memory: self.config.sql_memory,
                 enrichment: Arc::clone(&self.enrichment),

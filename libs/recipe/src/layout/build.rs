@@ -7,7 +7,7 @@ use super::{
 };
 use crate::rules::Rules;
 use crate::spec::{Encoding, FieldSpec, FieldType, Recipe, Scope, Step, UnknownFields};
-use crate::{EnrichStep, Ordered, Profile, RecipeError, RedactStep, Treatment};
+use crate::{EnrichStep, ModelSpec, Ordered, Profile, RecipeError, RedactStep, Treatment};
 
 impl Recipe {
     /// Checks the whole recipe and compiles it.
@@ -127,10 +127,37 @@ impl Builder<'_> {
             (plan.withheld, plan.treatment) = (false, Treatment::Keep);
             self.protected = true;
         }
-        match &step.spans {
-            Some(spans) => self.add_spans(&format!("{key}.spans"), table, spans),
+        if let Some(spans) = &step.spans {
+            self.add_spans(&format!("{key}.spans"), table, spans)?;
+        }
+        match &step.model {
+            Some(model) => self.model(&format!("{key}.model"), model, table, column),
             None => Ok(()),
         }
+    }
+
+    /// Checks a model, and keeps the input out of the column that it tells its reasons in.
+    fn model(&mut self, key: &str, model: &ModelSpec, table: usize, text: usize) -> Result<(), RecipeError> {
+        model.check().map_err(|(part, message)| self.invalid(&format!("{key}.{part}"), message))?;
+        let plan = &self.tables[table];
+        let reason = plan.columns.iter().enumerate().find(|(at, column)| {
+            column.name == model.reason
+                && column.kind == ColumnType::String
+                && column.identifies.is_none()
+                && column.inherited.is_none()
+                && !column.rules.required
+                && *at != text
+                && plan.key != Some(*at)
+        });
+        let Some((reason, _)) = reason else {
+            return Err(self.invalid(
+                &format!("{key}.reason"),
+                format!("'{}' must be another string field of this table, neither key nor required", model.reason),
+            ));
+        };
+        let column = &mut self.tables[table].columns[reason];
+        (column.withheld, column.treatment) = (true, Treatment::Keep);
+        Ok(())
     }
 
     pub(super) fn add_table(&mut self, key: &str, name: &str, parent: Option<usize>) -> Result<usize, RecipeError> {

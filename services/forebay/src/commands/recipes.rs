@@ -1,7 +1,8 @@
 use std::process::ExitCode;
 
-use forebay_recipe::{Prepared, SHIPPED, Step, Treatment, shipped};
+use forebay_recipe::{Prepared, SHIPPED, Treatment, shipped};
 use forebay_steps::Steps;
+use forebay_transform::check_models;
 
 use crate::cli::RecipesCommand;
 use crate::commands::{Usage, load_recipe, parse_settings};
@@ -29,6 +30,7 @@ fn check(recipe: &str, settings: &[String]) -> anyhow::Result<()> {
     let steps = runtime
         .block_on(Steps::plan(&prepared.recipe, &prepared.layout))
         .map_err(|error| Usage(format!("{recipe}: {error}")))?;
+    check_models(&prepared.recipe).map_err(|error| Usage(format!("{recipe}: {error}")))?;
     println!("{recipe}: good");
     for (name, schema) in steps.tables() {
         println!("\n{name}");
@@ -37,12 +39,12 @@ fn check(recipe: &str, settings: &[String]) -> anyhow::Result<()> {
             table.columns.iter().find(|known| known.name == column)
         };
         for field in schema.fields() {
-            let redacted = prepared.recipe.redacts()
-                && prepared.recipe.steps.iter().any(
-                    |step| matches!(step, Step::Redact(step) if step.table == *name && step.column == *field.name()),
-                );
+            let steps = || prepared.recipe.redact_steps().filter(|step| step.table == *name);
+            let redacted = steps().any(|step| step.column == *field.name());
+            let reason = steps().filter_map(|step| step.model.as_ref()).any(|model| model.reason == *field.name());
             let note = match column(field.name()).map(|column| column.treatment) {
                 _ if redacted => "  (redacted)".to_owned(),
+                _ if reason => "  (why a text was withheld)".to_owned(),
                 None | Some(Treatment::Keep) => String::new(),
                 Some(Treatment::Withhold) => "  (protected: written as null)".to_owned(),
                 Some(Treatment::Year) => "  (1 January of its year)".to_owned(),

@@ -1,16 +1,19 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arrow_array::StringArray;
+use forebay_recipe::ModelSpec;
 use forebay_redact::eval::{Counts, Marked, Score, Tally};
-use forebay_redact::{Class, Known, KnownSet, Policy, Redactor, Span};
+use forebay_redact::{Class, Entity, EntityModel, Known, KnownSet, ModelFailure, Policy, Redactor, Span};
+use forebay_transform::{find_entities, open_model};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::{RedactArgs, RedactCommand};
+use crate::cli::{ModelArgs, RedactArgs, RedactCommand};
 use crate::commands::Usage;
 
 /// Longest line that is read: what is longer is refused, not held.
@@ -65,13 +68,47 @@ fn class_of_bare(value: &str) -> Class {
 
 /// `forebay redact`
 pub(crate) fn run(args: &RedactArgs) -> anyhow::Result<ExitCode> {
-    let redactor = Redactor::new(Policy::default())?;
     match (&args.command, &args.file) {
-        (Some(RedactCommand::Eval { file, json }), _) => eval(&redactor, file, *json)?,
-        (None, Some(file)) => redact(&redactor, file, args)?,
+        (Some(RedactCommand::Eval { file, json, model }), _) => eval(&Detectors::open(model)?, file, *json)?,
+        (None, Some(file)) => redact(&Detectors::open(&args.model)?, file, args)?,
         (None, None) => return Err(Usage("give a file, or - for standard input".to_owned()).into()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rules, and the model if one was given.
+struct Detectors {
+    redactor: Redactor,
+    model: Option<Arc<dyn EntityModel>>,
+}
+
+impl Detectors {
+    fn open(args: &ModelArgs) -> anyhow::Result<Self> {
+        let redactor = Redactor::new(Policy::default())?;
+        let Some(path) = args.model.clone() else { return Ok(Self { redactor, model: None }) };
+        let labels = crate::commands::pairs("--label", &args.label)?;
+        let threshold = args.threshold.unwrap_or(ModelSpec::threshold());
+        if !(threshold > 0.0 && threshold <= 1.0) {
+            return Err(Usage("--threshold must be above 0, and at most 1".to_owned()).into());
+        }
+        let (batch, deadline) = (ModelSpec::batch(), ModelSpec::deadline());
+        let spec = ModelSpec { path, reason: String::new(), labels, threshold, batch, deadline };
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let model = runtime.block_on(open_model(&spec)).map_err(Usage)?;
+        Ok(Self { redactor, model: Some(model) })
+    }
+
+    /// What the model finds in each text; nothing without a model.
+    fn entities(&self, texts: &[&str]) -> Vec<Result<Vec<Entity>, ModelFailure>> {
+        match &self.model {
+            Some(model) => find_entities(model.as_ref(), texts, ModelSpec::deadline()),
+            None => vec![Ok(Vec::new()); texts.len()],
+        }
+    }
+
+    fn entities_of(&self, text: &str) -> Result<Vec<Entity>, ModelFailure> {
+        self.entities(&[text]).pop().unwrap_or(Err(ModelFailure::Invalid))
+    }
 }
 
 fn open(file: &str) -> anyhow::Result<Box<dyn BufRead>> {
@@ -98,7 +135,8 @@ fn next_line(reader: &mut dyn BufRead, number: u64) -> anyhow::Result<Option<Str
     Ok(Some(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())))
 }
 
-fn redact(redactor: &Redactor, file: &str, args: &RedactArgs) -> anyhow::Result<()> {
+fn redact(detectors: &Detectors, file: &str, args: &RedactArgs) -> anyhow::Result<()> {
+    let redactor = &detectors.redactor;
     let mut reader = open(file)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let given: Vec<LabelledValue> = args
@@ -117,18 +155,29 @@ fn redact(redactor: &Redactor, file: &str, args: &RedactArgs) -> anyhow::Result<
         number += 1;
         let record = line.starts_with('{').then(|| serde_json::from_str::<Labelled>(&line).ok()).flatten();
         let Some(record) = record else {
-            let spans = redactor.find(&line, Some(&plain));
-            writeln!(out, "{}", redactor.redact(&line, Some(&plain)))?;
-            if args.explain {
-                explain(&mut out, &line, &spans)?;
+            match detectors.entities_of(&line) {
+                Ok(entities) => {
+                    writeln!(out, "{}", redactor.redact_with(&line, Some(&plain), &entities))?;
+                    if args.explain {
+                        explain(&mut out, &line, &redactor.find_with(&line, Some(&plain), &entities))?;
+                    }
+                }
+                Err(failure) => writeln!(out, "[WITHHELD: {}]", failure.code())?,
             }
             continue;
         };
         let known = redactor.known("", given.iter().chain(&record.known).map(LabelledValue::known));
-        let redacted = redactor.redact(&record.text, Some(&known));
+        let entities = match detectors.entities_of(&record.text) {
+            Ok(entities) => entities,
+            Err(failure) => {
+                writeln!(out, "{}", json!({ "text": null, "withheld": failure.code() }))?;
+                continue;
+            }
+        };
+        let redacted = redactor.redact_with(&record.text, Some(&known), &entities);
         let mut line = json!({ "text": redacted });
         if args.explain {
-            line["spans"] = in_characters(&record.text, &redactor.find(&record.text, Some(&known)))
+            line["spans"] = in_characters(&record.text, &redactor.find_with(&record.text, Some(&known), &entities))
                 .map(|(start, end, span)| json!({"start": start, "end": end, "class": span.class.as_str(), "why": span.why}))
                 .collect();
         }
@@ -161,7 +210,7 @@ fn in_characters<'a>(text: &'a str, spans: &'a [Span]) -> impl Iterator<Item = (
 const BATCH: usize = 4096;
 const BATCH_BYTES: usize = 16 << 20;
 
-fn eval(redactor: &Redactor, file: &str, as_json: bool) -> anyhow::Result<()> {
+fn eval(detectors: &Detectors, file: &str, as_json: bool) -> anyhow::Result<()> {
     let mut reader = open(file)?;
     let (mut score, mut spent, mut number, mut bytes) = (Score::default(), Duration::ZERO, 0, 0);
     let mut batch: Vec<Labelled> = Vec::with_capacity(BATCH);
@@ -177,11 +226,11 @@ fn eval(redactor: &Redactor, file: &str, as_json: bool) -> anyhow::Result<()> {
         bytes += record.text.len();
         batch.push(record);
         if batch.len() == BATCH || bytes >= BATCH_BYTES {
-            spent += add(redactor, &mut score, &mut batch)?;
+            spent += add(detectors, &mut score, &mut batch)?;
             bytes = 0;
         }
     }
-    spent += add(redactor, &mut score, &mut batch)?;
+    spent += add(detectors, &mut score, &mut batch)?;
     let rate = score.texts as f64 / spent.as_secs_f64().max(1e-9);
     let mut out = std::io::stdout().lock();
     if as_json {
@@ -193,21 +242,29 @@ fn eval(redactor: &Redactor, file: &str, as_json: bool) -> anyhow::Result<()> {
 }
 
 /// Scores a batch, and tells how long finding and rewriting took; what the records hold was made ready before.
-fn add(redactor: &Redactor, score: &mut Score, batch: &mut Vec<Labelled>) -> anyhow::Result<Duration> {
+fn add(detectors: &Detectors, score: &mut Score, batch: &mut Vec<Labelled>) -> anyhow::Result<Duration> {
+    let redactor = &detectors.redactor;
     let known: Vec<KnownSet> =
         batch.iter().map(|record| redactor.known("", record.known.iter().map(LabelledValue::known))).collect();
     let texts = StringArray::from_iter_values(batch.iter().map(|record| &record.text));
     let start = Instant::now();
-    let redacted = redactor.redact_column(&texts, |row| known.get(row), false)?;
+    let bare: Vec<&str> = batch.iter().map(|record| record.text.as_str()).collect();
+    let answers = detectors.entities(&bare);
+    let entities = |row: usize| answers.get(row)?.as_ref().ok().map(Vec::as_slice);
+    let redacted = redactor.redact_column_with(&texts, |row| known.get(row), entities, false)?;
     let took = start.elapsed();
     drop(redacted);
-    for (record, known) in batch.drain(..).zip(&known) {
+    if let Some(failure) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        anyhow::bail!("{failure}: a text that is withheld can't be scored");
+    }
+    for (row, (record, known)) in batch.drain(..).zip(&known).enumerate() {
         let marked: Vec<_> = record
             .spans
             .iter()
             .map(|span| Marked { start: span.start, end: span.end, label: span.class.clone() })
             .collect();
-        score.add(&record.text, &marked, &redactor.find(&record.text, Some(known)));
+        let spans = redactor.find_with(&record.text, Some(known), entities(row).unwrap_or_default());
+        score.add(&record.text, &marked, &spans);
     }
     Ok(took)
 }

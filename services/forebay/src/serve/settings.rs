@@ -61,6 +61,8 @@ settings! {
     keys: Secret, "FOREBAY_KEYS";
     /// Memory budget of the process (default: a quarter of the machine's or container's memory, at most 2GiB)
     memory: ByteSize, "FOREBAY_MEMORY";
+    /// Of that, for models of language in redact steps, for transform (default: none)
+    model_memory: ByteSize, "FOREBAY_MODEL_MEMORY";
     /// Chunks decoded, or row groups encoded, at the same time (default: the cores)
     workers: usize, "FOREBAY_WORKERS";
     /// Chunks in work at once (default: twice the workers, if they fit in the budget)

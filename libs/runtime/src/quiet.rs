@@ -1,3 +1,5 @@
+//! Panics that are expected, and must not be printed: what they say may quote a record.
+
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
@@ -8,9 +10,9 @@ thread_local! {
 
 static HOOK: Once = Once::new();
 
-/// Runs a library's reader that panics over some broken input, where it should give an error: none if it did. What
-/// it says then, which may quote the input, is not printed.
-pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Option<T> {
+/// Runs what may panic over some input where it should give an error, such as a library's reader: none if it did. What it says
+/// then, which may quote the input, is not printed.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Option<T> {
     HOOK.call_once(|| {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
