@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use forebay_catalog::Catalog;
+use forebay_catalog::{Catalog, Job};
 use forebay_lake::{read_file, table_place};
 use forebay_objects::{Place, simulation};
-use forebay_types::REJECTS_TABLE;
+use forebay_types::{ChunkState, JobState, REJECTS_TABLE};
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -45,19 +45,29 @@ pub(crate) async fn problems(store: Arc<InMemory>, catalog: &Catalog, plans: &[A
             found.extend(read_rows(&place, table, file).await);
         }
     }
+    let chunks = catalog.audited_chunks().await.unwrap();
+    let mut expected = 0;
     for plan in plans {
-        let job = catalog.job_by_key("local", &plan.key).await.unwrap().id;
+        let Job { id: job, state, .. } = catalog.job_by_key("local", &plan.key).await.unwrap();
+        let committed: BTreeSet<u64> = chunks
+            .iter()
+            .filter(|chunk| chunk.job == job && chunk.state == ChunkState::Committed)
+            .flat_map(|chunk| chunk.first_record + 1..=chunk.first_record + chunk.records)
+            .collect();
+        expected += committed.iter().map(|record| 1 + plan.lines_of[*record as usize - 1]).sum::<u64>();
+        if state == JobState::Done && committed.len() as u64 != plan.records {
+            problems.push(format!("{}: done, and only {committed:?} are committed", plan.key));
+        }
         let places = catalog.commit_places(job).await.unwrap();
         let published = sequences.remove(&format!("forebay/{}/{job}", catalog.id())).unwrap_or_default();
         // A group without chunks has no files, and is in no log.
         if !places.iter().copied().eq(1..=places.len() as i64) || !published.iter().all(|seq| places.contains(seq)) {
             problems.push(format!("{}: commits {places:?}, published {published:?}", plan.key));
         }
-        check_rows(plan, &rows, &mut problems);
-        check_totals(plan, catalog, &mut problems).await;
+        check_rows(plan, &committed, &rows, &mut problems);
+        check_totals(plan, catalog, committed.len() as u64, &mut problems).await;
     }
-    let count: usize = rows.values().map(Vec::len).sum();
-    let expected: usize = plans.iter().map(|plan| plan.orders.len() + plan.lines.len() + plan.bad.len()).sum();
+    let count: u64 = rows.values().map(|rows| rows.len() as u64).sum();
     if rows["_rejects"].iter().all(|(reason, _)| !reason.contains("quarantined")) && count != expected {
         problems.push(format!("{count} rows in all tables, not {expected}"));
     }
@@ -75,6 +85,23 @@ pub(crate) async fn problems(store: Arc<InMemory>, catalog: &Catalog, plans: &[A
     }
     if !catalog.unpublished_groups(crate::input::OUTPUT, None, 10).await.unwrap().is_empty() {
         problems.push("groups are not published".to_owned());
+    }
+    problems
+}
+
+/// Whoever is told that a job is done sees all of it.
+pub(crate) async fn not_visible(store: Arc<InMemory>, catalog: &Catalog, plan: &Plan) -> Vec<String> {
+    simulation::bring("audit", store as Arc<dyn ObjectStore>);
+    let output = Place::open("memory://audit/out").unwrap();
+    let job = catalog.job_by_key("local", &plan.key).await.unwrap();
+    let mut problems = Vec::new();
+    if job.state == JobState::Done {
+        for file in catalog.audited_files(job.id).await.unwrap() {
+            let log = read_log(&table_place(&output, &file.table).unwrap(), &file.table, &mut problems).await;
+            if !log.files.contains(&file.path) {
+                problems.push(format!("{}: done, and {} is not in the log of {}", plan.key, file.path, file.table));
+            }
+        }
     }
     problems
 }
@@ -134,8 +161,14 @@ async fn read_rows(place: &Place, table: &str, file: &str) -> Vec<(String, i64)>
     rows
 }
 
-/// Every record is in its table once, or rejected once. What was quarantined is rejected whole.
-fn check_rows(plan: &Plan, rows: &BTreeMap<&str, Vec<(String, i64)>>, problems: &mut Vec<String>) {
+/// Every record of a committed chunk is in its table once, or rejected once; no other is. What was quarantined is
+/// rejected whole.
+fn check_rows(
+    plan: &Plan,
+    committed: &BTreeSet<u64>,
+    rows: &BTreeMap<&str, Vec<(String, i64)>>,
+    problems: &mut Vec<String>,
+) {
     let of_job = |text: &str| text.split(['-', ' ']).next() == Some(plan.key.as_str());
     let mut rejected: BTreeMap<i64, u32> = BTreeMap::new();
     let mut quarantined = BTreeSet::new();
@@ -157,33 +190,35 @@ fn check_rows(plan: &Plan, rows: &BTreeMap<&str, Vec<(String, i64)>>, problems: 
     }
     for record in 1..=plan.records {
         let id = format!("{}-{record}", plan.key);
-        let rejects = plan.bad.contains(&record) || quarantined.contains(&record);
+        let is_bad = plan.bad.contains(&record) || quarantined.contains(&record);
+        let (rejects, arrives) = (committed.contains(&record) && is_bad, committed.contains(&record) && !is_bad);
         if rejects != rejected.contains_key(&(record as i64)) {
             problems.push(format!("record {record} of {}: rejected is {}, and should not", plan.key, !rejects));
         }
-        if rejects == seen.contains_key(id.as_str()) {
-            problems.push(format!("{id}: arrived is {rejects}, and should not"));
+        if arrives != seen.contains_key(id.as_str()) {
+            problems.push(format!("{id}: arrived is {}, and should not", !arrives));
         }
         for line in 0..plan.lines_of[record as usize - 1] {
-            if rejects == seen.contains_key(format!("{id}-{line}").as_str()) {
-                problems.push(format!("{id}-{line}: arrived is {rejects}, and should not"));
+            if arrives != seen.contains_key(format!("{id}-{line}").as_str()) {
+                problems.push(format!("{id}-{line}: arrived is {}, and should not", !arrives));
             }
         }
     }
 }
 
-async fn check_totals(plan: &Plan, catalog: &Catalog, problems: &mut Vec<String>) {
-    let job = catalog.job_by_key("local", &plan.key).await.unwrap().id;
+async fn check_totals(plan: &Plan, catalog: &Catalog, committed: u64, problems: &mut Vec<String>) {
+    let Job { id: job, state, .. } = catalog.job_by_key("local", &plan.key).await.unwrap();
     let progress = catalog.progress(job).await.unwrap();
-    if progress.records_in != plan.records {
-        problems.push(format!("{}: {} records in, not {}", plan.key, progress.records_in, plan.records));
+    if progress.records_in != committed {
+        problems.push(format!("{}: {} records in, not {committed}", plan.key, progress.records_in));
     }
     let rejects: u64 = progress.rejects.values().sum();
-    if progress.rows.get("orders").copied().unwrap_or_default() + rejects != plan.records {
+    if progress.rows.get("orders").copied().unwrap_or_default() + rejects != committed {
         problems.push(format!("{}: rows and rejects are not all records: {progress:?}", plan.key));
     }
-    let unfinished: u64 = ["staged", "claimed", "written"].iter().map(|state| progress.chunks[*state]).sum();
-    if unfinished > 0 || !catalog.job_complete(job).await.unwrap() {
-        problems.push(format!("{}: not complete: {:?}", plan.key, progress.chunks));
+    let at_work = progress.chunks["claimed"] + progress.chunks["written"];
+    let is_done = state == JobState::Done;
+    if at_work > 0 || is_done && (progress.chunks["staged"] > 0 || !catalog.job_complete(job).await.unwrap()) {
+        problems.push(format!("{}: {state:?}, and not complete: {:?}", plan.key, progress.chunks));
     }
 }

@@ -1,51 +1,49 @@
-//! The processes of one world, what happens to them, and the order in which they run.
+//! The processes of one world, and the order in which they run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use arrow_array::RecordBatch;
-use async_trait::async_trait;
-use forebay::{RemoteWriters, keep_leases};
-use forebay_api::{BoxStream, EnrichRequest, Enrichment, KeyBatch, Observer, ServiceError};
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
-use forebay_gateway::{Dispatch, Dispatcher};
-use forebay_lake::STAGING_FOLDER;
-use forebay_queue::{JobQueue, WorkHandler};
 use forebay_runtime::simulation;
-use forebay_seal::Keys;
-use forebay_storage::{Janitor, Storage, StorageConfig};
-use forebay_transform::{Transform, TransformConfig};
 use object_store::ObjectStore;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use object_store::memory::InMemory;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::audit;
-use crate::input::{Plan, Submission, client, make_tables};
+use crate::input::{Plan, Submission, make_tables};
 use crate::process::Process;
 use crate::queue::Queue;
-use crate::remote::{Addresses, Target, Writer};
+use crate::remote::Addresses;
 use crate::store::Store;
+use crate::watch::Watch;
 use crate::world::{Malice, Random, Sim};
 
 const GATEWAYS: usize = 2;
 const WORKERS: usize = 3;
-const WRITERS: usize = 2;
+pub(crate) const WRITERS: usize = 2;
 
 /// Leases are short, so that little has to be simulated until they run out.
-const LEASE: Duration = Duration::from_secs(2);
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
 
 /// How long everything may take when the faults are over.
 const PATIENCE: Duration = Duration::from_secs(200);
 
 /// How long what is left of the dead may stay.
-const SETTLE: Duration = Duration::from_secs(6);
+const SETTLE: Duration = Duration::from_secs(4);
 
 /// Runs of processes in one seed, beyond which nothing moves any more.
 const RUNS: u64 = 2_000_000;
 
-const MIB: u64 = 1 << 20;
+/// How often the catalog is looked at while the world goes on.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Points at which calls may linger in a world.
+const LINGERING: [&str; 6] = ["catalog begin", "catalog committed", "catalog read", "store", "call", "queue"];
+
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// What became of a seed.
 #[derive(Debug, Default)]
@@ -65,59 +63,93 @@ pub(crate) struct Outcome {
 
 /// What a process is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     Client(usize),
     Gateway,
     Worker,
     Writer(usize),
 }
 
+impl Role {
+    pub(crate) fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+}
+
 /// Sizes that differ from seed to seed.
-struct Sizes {
-    file_bytes: u64,
-    part_bytes: usize,
-    row_group_bytes: u64,
-    commit_interval: Duration,
-    in_flight: usize,
+pub(crate) struct Sizes {
+    pub(crate) file_bytes: u64,
+    pub(crate) part_bytes: usize,
+    pub(crate) row_group_bytes: u64,
+    pub(crate) commit_interval: Duration,
+    pub(crate) in_flight: usize,
 }
 
-struct Slot {
-    role: Role,
-    process: Option<Process>,
-    budget: Option<Budget>,
-    incarnation: u32,
-    restart_at: Duration,
+pub(crate) struct Slot {
+    pub(crate) role: Role,
+    pub(crate) process: Option<Process>,
+    pub(crate) budget: Option<Budget>,
+    pub(crate) incarnation: u32,
+    pub(crate) restart_at: Duration,
     /// The owner before, if its supervisor saw it die.
-    died: Option<String>,
+    pub(crate) died: Option<String>,
 }
 
-struct Cluster {
-    sim: Sim,
-    catalog: Arc<Catalog>,
-    queue: Queue,
-    addresses: Addresses,
-    sizes: Sizes,
-    plans: Vec<Arc<Plan>>,
-    submissions: Vec<Arc<Submission>>,
-    slots: Vec<Slot>,
-    outcome: Outcome,
-    runs: u64,
+pub(crate) struct Cluster {
+    pub(crate) sim: Sim,
+    /// Where the audit runs, outside of the world.
+    pub(crate) background: Handle,
+    pub(crate) store: Arc<InMemory>,
+    pub(crate) watch: Watch,
+    /// When it looked last, and how many attempts were taken by then.
+    pub(crate) looked: (Duration, usize),
+    /// When processes ended.
+    pub(crate) ended: BTreeMap<String, Duration>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) queue: Queue,
+    pub(crate) addresses: Addresses,
+    pub(crate) sizes: Sizes,
+    pub(crate) plans: Vec<Arc<Plan>>,
+    pub(crate) submissions: Vec<Arc<Submission>>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) outcome: Outcome,
+    pub(crate) runs: u64,
+}
+
+/// What one world after the other begins with: it costs more to make than a world does to run.
+pub(crate) struct Ground {
+    /// Where threads run that are outside of the simulation.
+    background: Runtime,
+    catalog: Catalog,
+    /// The store with the tables, which are empty.
+    tables: InMemory,
+}
+
+impl Ground {
+    pub(crate) fn new() -> Self {
+        let background = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let catalog = background.block_on(Box::pin(Catalog::open("sqlite::memory:"))).unwrap();
+        let tables = Arc::new(InMemory::new());
+        background.block_on(make_tables(Arc::clone(&tables) as Arc<dyn ObjectStore>));
+        let tables = tables.fork();
+        Self { background, catalog, tables }
+    }
 }
 
 /// Runs one seed to its end, and looks at what is left.
-pub(crate) fn run(seed: u64, verbose: bool) -> Outcome {
-    let background = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let catalog = background.block_on(Box::pin(Catalog::open("sqlite::memory:"))).unwrap();
+pub(crate) fn run(ground: &Ground, seed: u64, verbose: bool) -> Outcome {
+    let background = &ground.background;
+    let catalog = background.block_on(ground.catalog.of_new_world()).unwrap();
     let mut random = Random::new(seed ^ 0x5eed);
     let jobs = if random.below(4) == 0 { 2 } else { 1 };
     let sim = Sim::new(seed, jobs + GATEWAYS + WORKERS + WRITERS, background.handle().clone(), verbose);
-    let store = Store::new(&sim);
+    let store = Store::new(&sim, ground.tables.fork());
     forebay_objects::simulation::bring("sim", Arc::new(store.clone()) as Arc<dyn ObjectStore>);
-    background.block_on(make_tables(Arc::clone(store.inner()) as Arc<dyn ObjectStore>));
-    let mut cluster = Cluster::new(&sim, catalog, jobs, &mut random);
+    let mut cluster = Cluster::new(&sim, background.handle().clone(), &store, catalog, jobs, &mut random);
     sim.enter();
     cluster.play(&mut random);
-    let Cluster { catalog, plans, mut outcome, slots, .. } = cluster;
+    let Cluster { catalog, plans, mut outcome, slots, addresses, .. } = cluster;
+    addresses.lock().unwrap().fill(None);
     for (index, slot) in slots.into_iter().enumerate() {
         drop(slot.process);
         sim.forget(index);
@@ -137,13 +169,15 @@ pub(crate) fn run(seed: u64, verbose: bool) -> Outcome {
         outcome.retries += retries;
         outcome.commits += commits;
     }
+    let catalog = Arc::into_inner(catalog).unwrap();
+    background.block_on(catalog.end_world()).unwrap();
     (outcome.trace, outcome.events, outcome.failed_calls) = sim.trace();
     outcome.seconds = sim.time().as_secs_f64();
     outcome
 }
 
 impl Cluster {
-    fn new(sim: &Sim, catalog: Catalog, jobs: usize, random: &mut Random) -> Self {
+    fn new(sim: &Sim, background: Handle, store: &Store, catalog: Catalog, jobs: usize, random: &mut Random) -> Self {
         let plans: Vec<_> = (0..jobs).map(|job| Arc::new(Plan::new(["a", "b"][job], random))).collect();
         let mut roles: Vec<Role> = (0..jobs).map(Role::Client).collect();
         roles.extend([Role::Gateway; GATEWAYS]);
@@ -153,6 +187,11 @@ impl Cluster {
             |role| Slot { role, process: None, budget: None, incarnation: 0, restart_at: Duration::ZERO, died: None };
         Self {
             sim: sim.clone(),
+            background,
+            store: Arc::clone(store.inner()),
+            watch: Watch::default(),
+            looked: (Duration::ZERO, 0),
+            ended: BTreeMap::new(),
             catalog: Arc::new(catalog),
             queue: Queue::new(sim),
             addresses: Arc::new(std::sync::Mutex::new(vec![None; WRITERS])),
@@ -179,6 +218,7 @@ impl Cluster {
             messages: [0.0, 0.1, 0.4][random.below(3) as usize],
             between: Some([Duration::from_millis(150), Duration::from_millis(500)][random.below(2) as usize]),
             kinds: random.next(),
+            lingers: (random.below(2) == 0).then(|| LINGERING[random.below(LINGERING.len() as u64) as usize]),
         });
         self.drive(random, until, |_| false);
         self.sim.set_malice(Malice::default());
@@ -230,8 +270,9 @@ impl Cluster {
                     self.outcome.problems.push("processes run and run, and time stands still".to_owned());
                     return;
                 }
-                if let Some(process) = &self.slots[index].process {
-                    process.run();
+                self.run_one(index, random);
+                if !self.outcome.problems.is_empty() {
+                    return;
                 }
                 continue;
             }
@@ -251,219 +292,58 @@ impl Cluster {
                 return;
             }
             if next_fault.is_some_and(|at| at <= next) {
+                self.look();
                 self.fault(random);
                 next_fault = self.pause_before_fault(random);
             }
         }
     }
 
-    fn pause_before_fault(&self, random: &mut Random) -> Option<Duration> {
-        let mean = self.sim.malice().between?;
-        Some(self.sim.time() + mean.mul_f64(0.1 - (1.0 - random.share()).ln()))
-    }
-
-    fn fault(&mut self, random: &mut Random) {
-        let now = self.sim.time();
-        // Writers have the most to lose.
-        let (all, writers) = (self.slots.len() as u64, WRITERS as u64);
-        let index =
-            if random.below(3) == 0 { random.within(all - writers, all - 1) } else { random.below(all) } as usize;
-        let kind = random.below(8);
-        // Some kinds of faults are left out in some worlds.
-        if kind > 1 && self.sim.malice().kinds >> kind & 1 == 0 {
-            return;
-        }
-        self.outcome.faults += 1;
-        match kind {
-            0..=2 => self.crash(index, random),
-            3 | 4 => {
-                if let Some(process) = &mut self.slots[index].process {
-                    self.outcome.pauses += 1;
-                    // Shorter than a lease, or longer; often just as long as it takes others to notice.
-                    let lease = LEASE.as_millis() as u64;
-                    let (from, to) = if random.below(2) == 0 { (lease, 2 * lease) } else { (200, 3 * lease) };
-                    process.paused_until = now + random.millis(from, to);
-                    self.sim.note(&format!("{} is stopped", process.name));
-                }
-            }
-            5 => {
-                self.sim.note("the queue forgets");
-                self.queue.forget();
-            }
-            6 => self.sim.take_away("catalog", now + random.millis(100, 4_000)),
-            _ => self
-                .sim
-                .take_away(["store", "call", "queue"][random.below(3) as usize], now + random.millis(100, 4_000)),
-        }
-    }
-
-    fn crash(&mut self, index: usize, random: &mut Random) {
-        if self.slots[index].process.is_none() {
-            return;
-        }
-        self.outcome.crashes += 1;
-        self.end(index);
-        let slot = &mut self.slots[index];
-        slot.restart_at = self.sim.time() + random.millis(0, 3_000);
-        if random.below(3) == 0 {
-            slot.died = None;
-        }
-    }
-
-    /// Ends a process in the middle of whatever it does.
-    fn end(&mut self, index: usize) {
-        let slot = &mut self.slots[index];
-        let Some(process) = slot.process.take() else { return };
-        self.sim.note(&format!("{} dies", process.name));
-        if let Role::Writer(address) = slot.role {
-            self.addresses.lock().unwrap()[address] = None;
-        }
-        slot.died = Some(process.name.clone());
-        slot.budget = None;
-        drop(process);
-        self.sim.forget(index);
-        // Whoever waits for an answer gets none.
-        self.sim.rouse_all();
-    }
-
-    fn start_what_is_due(&mut self) {
-        for index in 0..self.slots.len() {
-            if self.slots[index].process.is_none() && self.slots[index].restart_at <= self.sim.time() {
-                self.start(index);
-            }
-        }
-    }
-
-    fn start(&mut self, index: usize) {
-        let slot = &mut self.slots[index];
-        slot.incarnation += 1;
-        let name = format!("{:?}-{index}-{}", slot.role, slot.incarnation);
-        self.sim.note(&format!("{name} starts"));
-        let (role, died) = (slot.role, slot.died.take());
-        let process = Process::new(name);
-        let catalog = Arc::new(self.catalog.of_another_process());
-        let budget = Budget::new(64 * MIB);
-        match role {
-            Role::Client(job) => {
-                let (plan, submission) = (Arc::clone(&self.plans[job]), Arc::clone(&self.submissions[job]));
-                if !submission.done.load(Ordering::Relaxed) {
-                    process.runtime.spawn(client(self.sim.clone(), catalog, plan, submission));
-                }
-            }
-            Role::Gateway => self.start_gateway(&process, catalog),
-            Role::Worker => self.start_worker(&process, catalog, &budget, died),
-            Role::Writer(address) => self.start_writer(&process, catalog, &budget, index, address),
-        }
-        let slot = &mut self.slots[index];
-        (slot.process, slot.budget) = (Some(process), Some(budget));
-        self.sim.rouse(index);
-    }
-
-    fn writers(&self) -> Arc<dyn forebay_api::Storage> {
-        let writer = |address| {
-            let (sim, addresses) = (self.sim.clone(), Arc::clone(&self.addresses));
-            Arc::new(Writer { sim, addresses, address }) as Arc<dyn forebay_api::Storage>
+    /// Lets a process run, and sees what comes of it.
+    fn run_one(&mut self, index: usize, random: &mut Random) {
+        let done = |slot: &Slot, submissions: &[Arc<Submission>]| match slot.role {
+            Role::Client(job) => submissions[job].done.load(Ordering::Relaxed).then_some(job),
+            Role::Gateway | Role::Worker | Role::Writer(_) => None,
         };
-        Arc::new(RemoteWriters::new((0..WRITERS).map(writer).collect()).unwrap())
+        let before = done(&self.slots[index], &self.submissions);
+        if let Some(process) = &self.slots[index].process {
+            process.run();
+        }
+        if let (None, Some(job)) = (before, done(&self.slots[index], &self.submissions)) {
+            let (store, catalog, plan) = (Arc::clone(&self.store), Arc::clone(&self.catalog), &self.plans[job]);
+            let problems = self.outside(audit::not_visible(store, &catalog, plan));
+            self.outcome.problems.extend(problems);
+        }
+        self.spring(random);
+        let taken = self.watch.taken.lock().unwrap().len();
+        if taken != self.looked.1 || self.sim.time() >= self.looked.0 + LOOK {
+            self.looked = (self.sim.time(), taken);
+            self.look();
+        }
     }
 
-    fn start_gateway(&self, process: &Process, catalog: Arc<Catalog>) {
-        let dispatcher = Dispatcher::new(Dispatch {
-            catalog,
-            queue: Arc::new(self.queue.clone()),
-            storage: self.writers(),
-            changed: Arc::new(Notify::new()),
-            staging_folder: STAGING_FOLDER.to_owned(),
-        });
-        process.runtime.spawn(async move { dispatcher.run(CancellationToken::new()).await });
+    /// Does something that takes no time in this world, and meets no fault.
+    fn outside<T>(&self, task: impl Future<Output = T>) -> T {
+        simulation::set(None);
+        let result = self.background.block_on(task);
+        self.sim.enter();
+        result
     }
 
-    fn keep_leases(&self, process: &Process, catalog: &Arc<Catalog>, stop: &CancellationToken) {
-        let (catalog, owner, stop) = (Arc::clone(catalog), process.name.clone(), stop.clone());
-        process.runtime.spawn(keep_leases(catalog, owner, LEASE, Observer::default(), stop));
-    }
-
-    fn start_worker(&self, process: &Process, catalog: Arc<Catalog>, budget: &Budget, died: Option<String>) {
-        let (stop, queue, in_flight) = (CancellationToken::new(), self.queue.clone(), self.sizes.in_flight);
-        let transform = Arc::new(Transform::new(
-            Arc::clone(&catalog),
-            self.writers(),
-            Arc::new(NoEnrichment),
-            budget.clone(),
-            budget.pool("chunks", 8 * MIB).unwrap(),
-            budget.pool("large_records", 8 * MIB).unwrap(),
-            TransformConfig {
-                models: None,
-                owner: process.name.clone(),
-                lease: LEASE,
-                workers: 2,
-                chunk_memory: MIB,
-                sql_memory: MIB as usize,
-                staging_folder: STAGING_FOLDER.to_owned(),
-                keys: Keys::none(),
-                observer: Observer::default(),
-            },
-            Arc::new(Notify::new()),
-            stop.clone(),
-        ));
-        self.keep_leases(process, &catalog, &stop);
-        let sim = self.sim.clone();
-        process.runtime.spawn(async move {
-            // As a supervisor's next worker does. If it fails, leases run out instead.
-            let claims = match died {
-                Some(owner) => catalog.claimed_by(&owner).await.unwrap_or_default(),
-                None => Vec::new(),
-            };
-            for claim in claims {
-                if let Err(error) = transform.settle_death(&claim).await {
-                    sim.note(&format!("death of {} not settled: {error}", claim.chunk));
-                    break;
-                }
-            }
-            queue.run("transform", in_flight, transform as Arc<dyn WorkHandler>, stop).await.unwrap();
-        });
-    }
-
-    fn start_writer(&self, process: &Process, catalog: Arc<Catalog>, budget: &Budget, index: usize, address: usize) {
-        let stop = CancellationToken::new();
-        let storage = Storage::new(
-            Arc::clone(&catalog),
-            budget.clone(),
-            budget.pool("held", 8 * MIB).unwrap(),
-            budget.pool("encoding", 8 * MIB).unwrap(),
-            StorageConfig {
-                owner: process.name.clone(),
-                lease: LEASE,
-                row_group_bytes: self.sizes.row_group_bytes,
-                file_bytes: self.sizes.file_bytes,
-                part_bytes: self.sizes.part_bytes,
-                commit_interval: self.sizes.commit_interval,
-                encoders: 2,
-                spill: std::env::temp_dir(),
-                observer: Observer::default(),
-            },
-        );
-        let (writer, told) = (Arc::clone(&storage), stop.clone());
-        process.runtime.spawn(async move { writer.run(told).await });
-        let (writer, told) = (Arc::clone(&storage), stop.clone());
-        process.runtime.spawn(async move { writer.take_over(told).await });
-        self.keep_leases(process, &catalog, &stop);
-        process.runtime.spawn(async move { Janitor::new(catalog).run(stop).await });
-        let target = Target { process: index, handle: process.runtime.handle().clone(), storage };
-        self.addresses.lock().unwrap()[address] = Some(target);
-    }
-}
-
-/// The jobs of the simulation look nothing up.
-struct NoEnrichment;
-
-#[async_trait]
-impl Enrichment for NoEnrichment {
-    async fn enrich(
-        &self,
-        _: EnrichRequest,
-        _: BoxStream<Result<KeyBatch, ServiceError>>,
-    ) -> Result<BoxStream<Result<RecordBatch, ServiceError>>, ServiceError> {
-        Err(ServiceError::internal("nothing is looked up in a simulation"))
+    fn look(&mut self) {
+        let (now, catalog) = (self.sim.time(), Arc::clone(&self.catalog));
+        let (chunks, groups) =
+            self.outside(async { (catalog.audited_chunks().await.unwrap(), catalog.audited_groups().await.unwrap()) });
+        let begun = forebay_runtime::system_now().duration_since(UNIX_EPOCH).unwrap_or_default() - now;
+        let (slots, ended) = (&self.slots, &self.ended);
+        let latest = |owner: &str| {
+            let alive = slots.iter().filter_map(|slot| slot.process.as_ref()).find(|process| process.name == owner);
+            let sign = alive.map_or_else(|| ended.get(owner).copied(), |process| Some(process.last_sign(now)));
+            (begun + sign.unwrap_or_default() + LEASE).as_micros() as i64
+        };
+        if self.watch.look(&chunks, &groups, latest) {
+            let found = self.watch.problems.iter().take(3);
+            self.outcome.problems.extend(found.map(|problem| format!("at {:.3} s: {problem}", now.as_secs_f64())));
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_catalog::{Catalog, Cursor, NewChunk, NewJob};
+use forebay_catalog::{Catalog, CatalogError, Conflict, Cursor, NewChunk, NewJob};
 use forebay_lake::{DeltaLog, STAGING_FOLDER, rejects_place, rejects_schema, table_place};
 use forebay_objects::{Content, Input, InputInfo, Place, Staging, checksum};
 use forebay_recipe::Prepared;
@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) bad: BTreeSet<u64>,
     /// Lines of each order.
     pub(crate) lines_of: Vec<u64>,
+    /// When its client thinks better of it.
+    pub(crate) cancelled_at: Option<Duration>,
 }
 
 impl Plan {
@@ -69,6 +71,7 @@ impl Plan {
             lines: BTreeSet::new(),
             bad: BTreeSet::new(),
             lines_of: Vec::new(),
+            cancelled_at: (random.below(6) == 0).then(|| random.millis(200, 6_000)),
         };
         let mut offset = 0;
         for _ in 0..random.within(3, 9) {
@@ -151,6 +154,25 @@ pub(crate) async fn client(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>, sub
     }
 }
 
+/// Cancels a job at its time, unless it is done by then.
+pub(crate) async fn cancel(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>) {
+    let Some(at) = plan.cancelled_at else { return };
+    forebay_runtime::sleep(at.saturating_sub(sim.time())).await;
+    loop {
+        let ended = match catalog.job_by_key("local", &plan.key).await {
+            Ok(job) => catalog.end_job(job.id, JobState::Cancelled, None).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(_) => return sim.note("cancelled"),
+            Err(CatalogError::Conflict(Conflict::JobState { state: JobState::Done, .. })) => return,
+            // One that has failed is submitted again.
+            Err(error) => sim.note(&format!("cancelling: {error}")),
+        }
+        forebay_runtime::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn submit(
     sim: &Sim,
     catalog: &Catalog,
@@ -158,7 +180,7 @@ async fn submit(
     submission: &Submission,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let job = catalog.open_job(plan.job()).await?.job;
-    if !job.framed {
+    if !job.framed && job.state == JobState::Running {
         let staging = Staging::new(Place::open(OUTPUT)?.child(STAGING_FOLDER)?);
         let cursor = catalog.inputs(job.id).await?.remove(0);
         for chunk in plan.chunks.iter().filter(|chunk| chunk.first_record >= cursor.records) {
@@ -195,6 +217,7 @@ async fn submit(
         let job = catalog.job(job.id).await?;
         match job.state {
             JobState::Done => return Ok(()),
+            JobState::Cancelled if plan.cancelled_at.is_some() => return Ok(()),
             JobState::Running => {}
             JobState::Failed | JobState::Cancelled => {
                 submission.reopened.fetch_add(1, Ordering::Relaxed);

@@ -9,17 +9,21 @@
 
 mod audit;
 mod cluster;
+mod faults;
 mod input;
 mod process;
 mod queue;
 mod remote;
+mod start;
 mod store;
+mod traps;
+mod watch;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use cluster::{Outcome, run};
+use cluster::{Ground, Outcome, run};
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -32,7 +36,7 @@ const SEEDS: u64 = 1000;
 #[test]
 fn whatever_happens_each_record_arrives_once() {
     if let Some(seed) = number("FOREBAY_SIM_SEED") {
-        let outcome = run(seed, true);
+        let outcome = run(&Ground::new(), seed, true);
         println!("seed {seed}: {outcome:?}");
         assert_eq!(outcome.problems, Vec::<String>::new());
         return;
@@ -47,13 +51,13 @@ fn whatever_happens_each_record_arrives_once() {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut outcomes = Vec::new();
+                    let (ground, mut outcomes) = (Ground::new(), Vec::new());
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
                         if seed >= first + seeds {
                             return outcomes;
                         }
-                        outcomes.push((seed, run(seed, false)));
+                        outcomes.push((seed, run(&ground, seed, false)));
                     }
                 })
             })
@@ -82,8 +86,10 @@ fn whatever_happens_each_record_arrives_once() {
 
 #[test]
 fn a_seed_gives_the_same_run_each_time() {
+    // Also after other seeds on the same ground.
+    let ground = Ground::new();
     for seed in 1..=8 {
-        let [one, other] = [(); 2].map(|()| run(seed, false));
+        let [one, other] = [&ground, &Ground::new()].map(|ground| run(ground, seed, false));
         assert!(one.events > 100, "{one:?}");
         assert_eq!((one.trace, one.events), (other.trace, other.events), "seed {seed}");
     }

@@ -13,7 +13,8 @@ use crate::world::Sim;
 pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) runtime: Runtime,
-    /// It is stopped until then, and knows nothing of it.
+    /// It is stopped since then, and until then, and knows nothing of it.
+    pub(crate) paused_since: Duration,
     pub(crate) paused_until: Duration,
     is_idle: Arc<AtomicBool>,
     root: Arc<Mutex<Option<Waker>>>,
@@ -34,7 +35,7 @@ impl Process {
             })
             .build()
             .unwrap();
-        Self { name, runtime, paused_until: Duration::ZERO, is_idle, root }
+        Self { name, runtime, paused_since: Duration::ZERO, paused_until: Duration::ZERO, is_idle, root }
     }
 
     /// Runs its tasks until all of them wait.
@@ -47,6 +48,11 @@ impl Process {
             *self.root.lock().unwrap() = Some(cx.waker().clone());
             Poll::Pending
         }));
+    }
+
+    /// When it gave its last sign of life.
+    pub(crate) fn last_sign(&self, now: Duration) -> Duration {
+        if self.paused_until > now { self.paused_since } else { now }
     }
 
     pub(crate) fn can_run(&self, sim: &Sim) -> bool {

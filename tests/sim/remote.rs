@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::watch::Taken;
 use crate::world::Sim;
 
 /// A storage writer that lives.
@@ -20,6 +21,7 @@ pub(crate) struct Target {
     pub(crate) process: usize,
     pub(crate) handle: Handle,
     pub(crate) storage: Arc<forebay_storage::Storage>,
+    pub(crate) taken: Taken,
 }
 
 /// Who listens at which address.
@@ -90,9 +92,13 @@ impl Storage for Writer {
         point("call write").await?;
         let target = self.target()?;
         let (sender, received) = mpsc::unbounded_channel();
-        let storage = Arc::clone(&target.storage);
+        let (storage, taken) = (Arc::clone(&target.storage), Arc::clone(&target.taken));
         let handler = async move {
-            forebay_api::Storage::write_attempt(&*storage, header, UnboundedReceiverStream::new(received).boxed()).await
+            let (chunk, attempt) = (header.chunk, header.attempt);
+            let items = UnboundedReceiverStream::new(received).boxed();
+            let receipt = forebay_api::Storage::write_attempt(&*storage, header, items).await?;
+            taken.lock().unwrap().insert((receipt.group, chunk), attempt);
+            Ok(receipt)
         };
         let (_call, answered) = self.call(&target, handler);
         while let Some(item) = items.next().await {

@@ -28,8 +28,9 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(sim: &Sim) -> Self {
-        Self { inner: Arc::new(InMemory::new()), sim: sim.clone(), written: Arc::default() }
+    /// A store that begins with these objects.
+    pub(crate) fn new(sim: &Sim, objects: InMemory) -> Self {
+        Self { inner: Arc::new(objects), sim: sim.clone(), written: Arc::default() }
     }
 
     /// What is in it, without faults.

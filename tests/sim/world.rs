@@ -10,6 +10,8 @@ use std::time::Duration;
 use forebay_runtime::simulation::{self, Point};
 use tokio::runtime::Handle;
 
+use crate::traps::Traps;
+
 /// Numbers by chance, the same for the same seed (SplitMix64).
 pub(crate) struct Random(u64);
 
@@ -54,7 +56,12 @@ pub(crate) struct Malice {
     pub(crate) between: Option<Duration>,
     /// Larger faults: which of them may happen, as bits.
     pub(crate) kinds: u64,
+    /// Points, as their names begin, at which calls linger, so that much can happen meanwhile.
+    pub(crate) lingers: Option<&'static str>,
 }
+
+/// How long a call lingers at most, in microseconds: about as long as a lease.
+const LINGER: f64 = 2_500_000.0;
 
 struct State {
     now: Duration,
@@ -64,6 +71,7 @@ struct State {
     malice: Malice,
     /// What is away, as its points' names begin, and until when.
     away: Vec<(&'static str, Duration)>,
+    traps: Traps,
     /// Whose code is running.
     current: usize,
     /// Who has something to do.
@@ -107,6 +115,7 @@ impl Sim {
             random: Random::new(seed),
             malice: Malice::default(),
             away: Vec::new(),
+            traps: Traps::default(),
             current: 0,
             dirty: vec![false; processes],
             trace: sum::Trace(0xcbf2_9ce4_8422_2325),
@@ -142,6 +151,7 @@ impl Sim {
         let mut state = self.state();
         state.malice = malice;
         state.away.clear();
+        state.traps.clear();
     }
 
     /// True for a share of the times, and never when the faults are over.
@@ -153,6 +163,11 @@ impl Sim {
     /// Lets all calls fail for a while whose points' names begin so.
     pub(crate) fn take_away(&self, what: &'static str, until: Duration) {
         self.state().away.push((what, until));
+    }
+
+    /// What lies in wait for processes.
+    pub(crate) fn traps<T>(&self, change: impl FnOnce(&mut Traps) -> T) -> T {
+        change(&mut self.state().traps)
     }
 
     /// Notes that something happened.
@@ -248,8 +263,15 @@ impl Sim {
             let fails = what != "thread" && (is_away || luck < share);
             // Mostly quick, seldom slow.
             let (slow, length) = (state.random.share(), state.random.share());
-            let most = if slow < 0.03 { 300_000.0 } else { 15_000.0 };
+            let lingers = state.malice.lingers.is_some_and(|point| what.starts_with(point));
+            let most = match slow {
+                slow if lingers && slow < 0.3 => LINGER,
+                slow if slow < 0.03 => 300_000.0,
+                _ => 15_000.0,
+            };
             state.failed_calls += u64::from(fails);
+            let current = state.current;
+            state.traps.arrive(current, what, now);
             (fails, Duration::from_micros(1 + (length * length * most) as u64))
         };
         self.note(what);

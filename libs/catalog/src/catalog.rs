@@ -62,8 +62,13 @@ impl Catalog {
     #[cfg(feature = "simulation")]
     #[must_use]
     pub fn of_another_process(&self) -> Self {
+        self.over(self.db.clone())
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn over(&self, db: Connection) -> Self {
         let writer = self.writer.as_ref().map(|_| Mutex::default());
-        Self { db: self.db.clone(), writer, id: self.id, unclaimed: std::sync::Mutex::default() }
+        Self { db, writer, id: self.id, unclaimed: std::sync::Mutex::default() }
     }
 
     /// The catalog's identity, made once. Delta transactions carry it.

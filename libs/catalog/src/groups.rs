@@ -12,7 +12,7 @@ use crate::attempts::back_to_staged;
 use crate::catalog::{Catalog, PAGE, Result, Write, micros, signed, unsigned};
 use crate::entity::{chunk, commit_group, file, job, job_total};
 use crate::progress::Total;
-use crate::staging::{Pending, release_staged};
+use crate::staging::{Pending, jobs_in, release_staged};
 use crate::{CatalogError, CommitResult, Conflict, File, UnpublishedGroup, WrittenChunk};
 
 impl Catalog {
@@ -179,6 +179,22 @@ impl Catalog {
             .all(&self.db)
             .await?;
         self.with_files(groups).await
+    }
+
+    /// Jobs that have ended, cancelled or failed, with groups that are committed and not in the Delta logs: at most
+    /// `limit`. Nobody flushes those any more.
+    pub async fn ended_jobs_to_publish(&self, limit: u32) -> Result<Vec<JobId>> {
+        let jobs: Vec<i64> = commit_group::Entity::find()
+            .select_only()
+            .column(commit_group::Column::Job)
+            .distinct()
+            .filter(commit_group::Column::State.eq(GroupState::Committed.as_str()))
+            .filter(commit_group::Column::Job.not_in_subquery(jobs_in(JobState::Running)))
+            .limit(u64::from(limit))
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(jobs.into_iter().map(JobId).collect())
     }
 
     async fn with_files(&self, groups: Vec<commit_group::Model>) -> Result<Vec<UnpublishedGroup>> {

@@ -9,6 +9,8 @@
 //! clock and the lock of a name. Nothing here loads more than a bounded page of chunks.
 
 mod attempts;
+#[cfg(feature = "simulation")]
+mod audited;
 mod catalog;
 mod connect;
 mod deaths;
@@ -32,6 +34,8 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "simulation")]
+pub use audited::{AuditedChunk, AuditedGroup};
 pub use catalog::Catalog;
 pub use error::{CatalogError, Conflict};
 pub use model::{

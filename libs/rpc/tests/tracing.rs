@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,39 +12,11 @@ use forebay_api::{AttemptHeader, AttemptItem, AttemptReceipt, BoxStream, Service
 use forebay_rpc::client::{ClientSecurity, StorageClient, connect};
 use forebay_rpc::server::Services;
 use forebay_telemetry::{LogFormat, Logs, trace};
+use forebay_testing::otlp::{Collector, Span, SpanKind};
 use forebay_types::JobId;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
-
-/// Keeps what it is sent.
-#[derive(Clone, Default)]
-struct Collector {
-    spans: Arc<Mutex<Vec<Span>>>,
-    services: Arc<Mutex<HashSet<String>>>,
-}
-
-#[async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        for resource in request.into_inner().resource_spans {
-            let attributes = resource.resource.unwrap().attributes;
-            let name = attributes.into_iter().find(|attribute| attribute.key == "service.name").unwrap();
-            self.services.lock().unwrap().insert(format!("{:?}", name.value.unwrap().value));
-            self.spans.lock().unwrap().extend(resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
-        }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
 
 /// Works in a span of its own, and hands its context on as a queue would.
 #[derive(Clone, Default)]
@@ -68,24 +40,15 @@ impl Storage for Writer {
     }
 }
 
-async fn listen() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    (listener, address)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_trace_goes_from_the_client_through_the_server_and_the_queue() {
-    let collector = Collector::default();
-    let (listener, endpoint) = listen().await;
-    let receiver = tonic::transport::Server::builder().add_service(TraceServiceServer::new(collector.clone()));
-    let receiver = tokio::spawn(receiver.serve_with_incoming(TcpIncoming::from(listener)));
-    let logs =
-        Logs { format: LogFormat::Text, filter: "warn".to_owned(), otlp_endpoint: Some(format!("http://{endpoint}")) };
+    let collector = Collector::start();
+    let logs = Logs { format: LogFormat::Text, filter: "warn".to_owned(), otlp_endpoint: Some(collector.endpoint()) };
     let telemetry = logs.init("forebay-test").unwrap();
 
     let (writer, shutdown) = (Writer::default(), CancellationToken::new());
-    let (listener, address) = listen().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
     let server = tokio::spawn(Services::new().storage(Arc::new(writer.clone())).serve(listener, shutdown.clone()));
     let storage = StorageClient::new(connect(&address, &ClientSecurity::default()).unwrap());
     let submit = tracing::info_span!(target: "forebay_test", "submit");
@@ -100,10 +63,11 @@ async fn one_trace_goes_from_the_client_through_the_server_and_the_queue() {
     tokio::time::timeout(Duration::from_secs(30), server).await.unwrap().unwrap().unwrap();
     tokio::time::timeout(Duration::from_secs(30), telemetry.shutdown()).await.unwrap();
 
-    let spans = collector.spans.lock().unwrap().clone();
-    let names: HashMap<(&str, i32), &Span> = spans.iter().map(|span| ((span.name.as_str(), span.kind), span)).collect();
+    let spans = collector.spans();
+    let names: HashMap<(&str, SpanKind), &Span> =
+        spans.iter().map(|span| ((span.name.as_str(), span.kind), span)).collect();
     let call = "forebay.storage.v1.StorageService/Flush";
-    let of = |name, kind: SpanKind| *names.get(&(name, kind as i32)).unwrap_or_else(|| panic!("{name}: {names:#?}"));
+    let of = |name, kind: SpanKind| *names.get(&(name, kind)).unwrap_or_else(|| panic!("{name}: {names:#?}"));
     let chain = [
         of("submit", SpanKind::Internal),
         of(call, SpanKind::Client),
@@ -111,9 +75,8 @@ async fn one_trace_goes_from_the_client_through_the_server_and_the_queue() {
         of("later", SpanKind::Internal),
     ];
     for pair in chain.windows(2) {
-        assert_eq!(pair[1].trace_id, pair[0].trace_id, "{pair:#?}");
-        assert_eq!(pair[1].parent_span_id, pair[0].span_id, "{pair:#?}");
+        assert_eq!(pair[1].trace, pair[0].trace, "{pair:#?}");
+        assert_eq!(pair[1].parent, pair[0].id, "{pair:#?}");
     }
-    assert!(collector.services.lock().unwrap().iter().any(|name| name.contains("forebay-test")));
-    receiver.abort();
+    assert!(spans.iter().all(|span| span.service == "forebay-test"), "{spans:#?}");
 }

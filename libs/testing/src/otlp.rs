@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -25,6 +26,8 @@ pub struct Span {
     pub service: String,
     /// The span's name.
     pub name: String,
+    /// Which side of a call it is, if of one.
+    pub kind: SpanKind,
     /// The trace that it is a part of.
     pub trace: Vec<u8>,
     /// Its own id.
@@ -112,6 +115,7 @@ impl TraceService for Kept {
             };
             kept.extend(resource.scope_spans.into_iter().flat_map(|scope| scope.spans).map(|span| Span {
                 service: service.clone(),
+                kind: span.kind(),
                 name: span.name,
                 trace: span.trace_id,
                 said: format!("{:?} {:?}", span.attributes, span.events),

@@ -18,6 +18,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// The same while no job is running: a chunk that another gateway adds is dispatched by that one.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Time between two looks at what may wait a little: leases that have run out, messages that were lost, copies that
+/// nobody needs any more, too many rejects. A fleet of gateways asks the database for these, and most often in vain.
+const CHORES: Duration = Duration::from_millis(500);
+
 /// How long after a flush a job that is not complete is flushed again.
 const FLUSH_AGAIN: Duration = Duration::from_millis(300);
 
@@ -64,6 +68,16 @@ struct Seen {
     generation: Option<String>,
     /// Jobs that were just flushed, and are not complete: another writer has a part of them.
     flushed: HashMap<JobId, Instant>,
+    /// The traces of the jobs that were dispatched last, which never change.
+    traces: BTreeMap<JobId, Option<TraceParent>>,
+    /// When it last did what may wait.
+    chores: Option<Instant>,
+}
+
+impl Seen {
+    fn chores_are_due(&self) -> bool {
+        self.chores.is_none_or(|since| forebay_runtime::now() - since >= CHORES)
+    }
 }
 
 /// Moves chunks from the catalog's outbox to the queue, and ends jobs that have no more to do. Whatever it does can be
@@ -100,19 +114,31 @@ impl Dispatcher {
 
     /// One look at everything. False if no job is running.
     async fn step(&self, seen: &mut Seen) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-        self.0.catalog.expire_leases().await?;
+        let since = forebay_runtime::now();
+        let chores = seen.chores_are_due();
+        if chores {
+            self.0.catalog.expire_leases().await?;
+        }
         // Jobs whose chunks are all written end even while the queue is away.
-        let dispatched = self.dispatch(&mut seen.generation).await;
-        self.clean_staging().await?;
+        let dispatched = self.dispatch(seen, chores).await;
+        if chores {
+            self.clean_staging().await?;
+        }
         let running = self.0.catalog.has_running_jobs().await?;
+        if running && chores {
+            self.stop_over_reject_limit().await?;
+        }
         let ended = if running { self.end_jobs(seen).await } else { Ok(()) };
         dispatched?;
-        ended.map(|()| running)
+        ended?;
+        if chores {
+            seen.chores = Some(since);
+        }
+        Ok(running)
     }
 
-    /// Ends what is done, and what has too many rejects.
+    /// Ends what is done.
     async fn end_jobs(&self, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.stop_over_reject_limit().await?;
         let (mut after, mut failed) = (None, None);
         seen.flushed.retain(|_, since| forebay_runtime::now() - *since < FLUSH_AGAIN);
         loop {
@@ -138,12 +164,12 @@ impl Dispatcher {
         Ok(failed)
     }
 
-    /// Refills the queue. `generation` is what the queue said last, so that its loss is noticed.
-    async fn dispatch(&self, generation: &mut Option<String>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// Refills the queue, and with the chores also with what it may have lost.
+    async fn dispatch(&self, seen: &mut Seen, chores: bool) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (catalog, queue) = (&self.0.catalog, &self.0.queue);
         let now = queue.generation().await?;
         let outstanding = queue.outstanding().await?;
-        let lost = match generation {
+        let lost = match &seen.generation {
             Some(before) if *before != now => {
                 tracing::warn!("the queue may have lost messages: dispatching again what was under way");
                 Duration::ZERO
@@ -151,13 +177,15 @@ impl Dispatcher {
             _ if outstanding == 0 => LOST_FROM_EMPTY,
             _ => LOST,
         };
-        catalog.undispatch_stale(lost).await?;
-        *generation = Some(now);
+        if chores || lost == Duration::ZERO {
+            catalog.undispatch_stale(lost).await?;
+        }
+        seen.generation = Some(now);
         let room = WINDOW.saturating_sub(outstanding);
         if room > 0 {
             let chunks = catalog.dispatchable(room.min(100) as u32).await?;
             if !chunks.is_empty() {
-                let items = self.messages(&chunks).await?;
+                let items = self.messages(&chunks, &mut seen.traces).await?;
                 // Marked afterwards: a crash in between pushes them again, and the queue knows their ids.
                 queue.push(&items).await?;
                 catalog.mark_dispatched(&chunks).await?;
@@ -168,8 +196,13 @@ impl Dispatcher {
     }
 
     /// The messages for chunks, each in the trace that its job was submitted in.
-    async fn messages(&self, chunks: &[ChunkRef]) -> Result<Vec<WorkItem>, CatalogError> {
-        let mut traces: BTreeMap<JobId, Option<TraceParent>> = BTreeMap::new();
+    async fn messages(
+        &self,
+        chunks: &[ChunkRef],
+        traces: &mut BTreeMap<JobId, Option<TraceParent>>,
+    ) -> Result<Vec<WorkItem>, CatalogError> {
+        // So many jobs as have chunks here: a hundred at most.
+        traces.retain(|job, _| chunks.iter().any(|chunk| chunk.job == *job));
         let mut messages = Vec::with_capacity(chunks.len());
         for ChunkRef { job, chunk, epoch } in chunks.iter().copied() {
             let trace = match traces.get(&job) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use forebay_api::ServiceError;
-use forebay_catalog::Catalog;
-use forebay_lake::{DeltaLog, STATE_FOLDER, table_place};
-use forebay_objects::{PROBE_PREFIX, Place};
-use forebay_types::{GroupId, REJECTS_TABLE};
+use forebay_catalog::{Catalog, CatalogError};
+use forebay_lake::{DeltaLog, STAGING_FOLDER, STATE_FOLDER, table_place};
+use forebay_objects::{PROBE_PREFIX, Place, Staging};
+use forebay_types::{GroupId, JobId, JobState, REJECTS_TABLE};
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ const AGE: Duration = Duration::from_hours(1);
 const PAGE: usize = 500;
 
 /// Deletes what dead processes left in the folders of tables: uploads that were begun, and files of groups that will
-/// never be committed.
+/// never be committed; and what is staged of jobs that were cancelled.
 ///
 /// Only what carries this catalog's name is touched, is an hour old, and belongs to a group that the catalog has given
 /// up or never had; and never a file that a table's log names. So any number of writers may have one at the same time.
@@ -118,6 +118,7 @@ impl Janitor {
     async fn sweep_tables(&self, output: &Place) -> Result<Swept, Failure> {
         let mut swept = Swept::default();
         self.delete_probes(&output.child(STATE_FOLDER)?).await?;
+        self.delete_copies(&output.child(STAGING_FOLDER)?).await?;
         let mut tables = output.folders().await?;
         tables.retain(|folder| folder != STATE_FOLDER);
         tables.push(REJECTS_TABLE.to_owned());
@@ -135,6 +136,23 @@ impl Janitor {
         while let Some(probe) = probes.try_next().await? {
             if self.is_old(probe.written) {
                 state.remove(&probe.object).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what is staged of jobs that were cancelled. The catalog's own list of copies lacks those whose gateway
+    /// died, or was told of the cancellation, before it could add their chunk.
+    async fn delete_copies(&self, staging: &Place) -> Result<(), Failure> {
+        for folder in staging.folders().await? {
+            let Ok(job) = folder.parse().map(JobId) else { continue };
+            let is_cancelled = match self.catalog.job(job).await {
+                Ok(job) => job.state == JobState::Cancelled,
+                Err(CatalogError::NotFound(_)) => false,
+                Err(error) => return Err(error.into()),
+            };
+            if is_cancelled {
+                Staging::new(staging.clone()).remove_job(job).await?;
             }
         }
         Ok(())

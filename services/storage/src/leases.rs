@@ -13,6 +13,9 @@ use crate::error::Failure;
 /// So many looks for leases that have run out are made in the time of one.
 const LOOKS: u32 = 3;
 
+/// Jobs that are published at a time; the next look finds others.
+const JOBS: u32 = 16;
+
 /// How long nothing is written to a group before it is asked whether anything will be.
 pub(crate) const IDLE: Duration = Duration::from_millis(300);
 
@@ -27,6 +30,9 @@ impl Storage {
             }
             if let Err(failure) = self.clear_up_after_the_dead().await {
                 tracing::warn!(error = %failure, "failed to clear up after a writer that is gone");
+            }
+            if let Err(error) = self.publish_what_has_ended().await {
+                tracing::warn!(%error, "failed to publish what a job had committed before it ended");
             }
         }
     }
@@ -46,6 +52,16 @@ impl Storage {
         for (group, job) in self.catalog.expire_groups().await? {
             tracing::info!(group.id = %group, "clearing up after a writer that is gone");
             self.clear_up(group, job).await?;
+        }
+        Ok(())
+    }
+
+    /// What was committed stays, also of a job that was cancelled or failed: its writer may have died before it could
+    /// publish, and no flush comes any more.
+    async fn publish_what_has_ended(&self) -> Result<(), ServiceError> {
+        let jobs = self.catalog.ended_jobs_to_publish(JOBS).await.map_err(Failure::from)?;
+        for job in jobs {
+            self.publish(job).await?;
         }
         Ok(())
     }

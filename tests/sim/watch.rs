@@ -1,0 +1,99 @@
+//! Looks at the catalog while the world goes on, for what must hold at every moment: much of it mends itself, or is
+//! caught by the next check, so that nothing of it is left in the end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use forebay_catalog::{AuditedChunk, AuditedGroup};
+use forebay_types::{ChunkId, ChunkState, GroupId, GroupState};
+
+/// Attempts that writers said they have taken into a group.
+pub(crate) type Taken = Arc<Mutex<BTreeMap<(GroupId, ChunkId), u32>>>;
+
+/// What was seen so far.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) taken: Taken,
+    /// The epoch that each attempt was begun in.
+    attempts: BTreeMap<ChunkId, BTreeMap<u32, u32>>,
+    /// Chunks that are committed, and their groups.
+    committed: BTreeMap<ChunkId, Option<GroupId>>,
+    /// Groups that are committed, and their places.
+    places: BTreeMap<GroupId, Option<i64>>,
+    pub(crate) problems: Vec<String>,
+}
+
+impl Watch {
+    /// Looks at all chunks and groups of one moment. `latest` is until when an owner can have anything, by its last
+    /// sign of life.
+    pub(crate) fn look(
+        &mut self,
+        chunks: &[AuditedChunk],
+        groups: &[AuditedGroup],
+        latest: impl Fn(&str) -> i64,
+    ) -> bool {
+        let before = self.problems.len();
+        let states: BTreeMap<GroupId, GroupState> = groups.iter().map(|group| (group.group, group.state)).collect();
+        for chunk in chunks {
+            self.chunk(chunk, chunk.group.and_then(|group| states.get(&group).copied()), &latest);
+        }
+        for group in groups {
+            if group.state == GroupState::Open && group.lease_until > latest(&group.owner) {
+                self.problems.push(format!("group {} is held for longer than {} lived", group.group, group.owner));
+            }
+            if matches!(group.state, GroupState::Committed | GroupState::Published) {
+                self.places.entry(group.group).or_insert(group.commit_seq);
+            }
+        }
+        for (group, place) in &self.places {
+            let now = groups.iter().find(|now| now.group == *group);
+            let stays = |now: &AuditedGroup| {
+                matches!(now.state, GroupState::Committed | GroupState::Published) && now.commit_seq == *place
+            };
+            if !now.is_some_and(stays) {
+                self.problems.push(format!("group {group} was committed at {place:?}, and is {now:?}"));
+            }
+        }
+        self.problems.len() > before
+    }
+
+    fn chunk(&mut self, chunk: &AuditedChunk, group: Option<GroupState>, latest: impl Fn(&str) -> i64) {
+        let AuditedChunk { chunk: id, state, epoch, attempt, .. } = *chunk;
+        let mut wrong = |what: String| self.problems.push(format!("chunk {id}: {what}"));
+        let held = (chunk.owner.as_deref(), chunk.lease_until);
+        match (state, held) {
+            (ChunkState::Claimed, (Some(owner), Some(until))) if until <= latest(owner) => {}
+            (ChunkState::Claimed, (Some(owner), Some(_))) => wrong(format!("it is held for longer than {owner} lived")),
+            (ChunkState::Claimed, _) => wrong("it is claimed by nobody".to_owned()),
+            (_, (None, None)) => {}
+            (_, held) => wrong(format!("it is {state:?}, and held by {held:?}")),
+        }
+        let fits = match state {
+            ChunkState::Written => group == Some(GroupState::Open),
+            ChunkState::Committed => matches!(group, Some(GroupState::Committed | GroupState::Published)),
+            ChunkState::Staged | ChunkState::Claimed | ChunkState::Split => chunk.group.is_none(),
+        };
+        if !fits {
+            wrong(format!("it is {state:?} in {:?}, which is {group:?}", chunk.group));
+        }
+        if let Some(taken) = chunk.group.and_then(|group| self.taken.lock().unwrap().get(&(group, id)).copied())
+            && taken != attempt
+        {
+            wrong(format!("its attempt {taken} was taken into {:?}, and {attempt} is the newest", chunk.group));
+        }
+        if matches!(state, ChunkState::Claimed | ChunkState::Written | ChunkState::Committed) {
+            let known = self.attempts.entry(id).or_default();
+            let begun = *known.entry(attempt).or_insert(epoch);
+            if begun != epoch || known.last_key_value().is_some_and(|(newest, _)| *newest > attempt) {
+                wrong(format!("attempt {attempt} in epoch {epoch}, after {known:?}"));
+            }
+        }
+        match (self.committed.get(&id), state) {
+            (None, ChunkState::Committed) => drop(self.committed.insert(id, chunk.group)),
+            (Some(group), _) if state != ChunkState::Committed || *group != chunk.group => {
+                wrong(format!("it was committed in {group:?}, and is {state:?} in {:?}", chunk.group));
+            }
+            _ => {}
+        }
+    }
+}
