@@ -7,8 +7,14 @@ use std::time::Duration;
 use forebay_budget::memory::resident;
 use tikv_jemalloc_ctl::{Access, AsName};
 
-/// How often resident memory is looked at. A look costs some ten microseconds.
+/// How often resident memory is looked at when it is near the threshold. A look costs some ten microseconds.
 const TICK: Duration = Duration::from_millis(4);
+
+/// How often at least.
+const LONGEST_TICK: Duration = Duration::from_millis(32);
+
+/// Bytes that a process may come to hold in a millisecond: a gigabyte a second.
+const GROWTH: u64 = 1 << 20;
 
 /// Resident memory from which on pages go back at once, in percent of the budget: a little above what a job that has
 /// reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
@@ -27,7 +33,8 @@ pub(crate) fn start(budget: u64) {
             } else {
                 trigger = threshold.max(trigger.min(now + step));
             }
-            std::thread::sleep(TICK);
+            let left = Duration::from_millis(trigger.saturating_sub(now) / GROWTH);
+            std::thread::sleep(left.clamp(TICK, LONGEST_TICK));
         }
     };
     // Without it the job is only less thrifty.

@@ -18,6 +18,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// The same while no job is running: a chunk that another gateway adds is dispatched by that one.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Time between two looks for what is seldom there: leases that ran out, messages that were lost, copies to delete.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
 /// How long after a flush a job that is not complete is flushed again.
 const FLUSH_AGAIN: Duration = Duration::from_millis(300);
 
@@ -64,6 +67,20 @@ struct Seen {
     generation: Option<String>,
     /// Jobs that were just flushed, and are not complete: another writer has a part of them.
     flushed: HashMap<JobId, Instant>,
+    /// When it last looked for what is seldom there.
+    kept_house: Option<Instant>,
+}
+
+impl Seen {
+    /// True if it is time to look for what is seldom there.
+    fn is_due(&mut self) -> bool {
+        let now = forebay_runtime::now();
+        let due = self.kept_house.is_none_or(|since| now - since >= HOUSEKEEPING);
+        if due {
+            self.kept_house = Some(now);
+        }
+        due
+    }
 }
 
 /// Moves chunks from the catalog's outbox to the queue, and ends jobs that have no more to do. Whatever it does can be
@@ -100,10 +117,16 @@ impl Dispatcher {
 
     /// One look at everything. False if no job is running.
     async fn step(&self, seen: &mut Seen) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-        self.0.catalog.expire_leases().await?;
+        let due = seen.is_due();
+        if due {
+            self.0.catalog.expire_leases().await?;
+        }
         // Jobs whose chunks are all written end even while the queue is away.
-        let dispatched = self.dispatch(&mut seen.generation).await;
-        self.clean_staging().await?;
+        let dispatched = self.dispatch(&mut seen.generation, due).await;
+        if due {
+            self.clean_staging().await?;
+            self.stop_over_reject_limit().await?;
+        }
         let running = self.0.catalog.has_running_jobs().await?;
         let ended = if running { self.end_jobs(seen).await } else { Ok(()) };
         dispatched?;
@@ -112,7 +135,6 @@ impl Dispatcher {
 
     /// Ends what is done, and what has too many rejects.
     async fn end_jobs(&self, seen: &mut Seen) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.stop_over_reject_limit().await?;
         let (mut after, mut failed) = (None, None);
         seen.flushed.retain(|_, since| forebay_runtime::now() - *since < FLUSH_AGAIN);
         loop {
@@ -138,8 +160,13 @@ impl Dispatcher {
         Ok(failed)
     }
 
-    /// Refills the queue. `generation` is what the queue said last, so that its loss is noticed.
-    async fn dispatch(&self, generation: &mut Option<String>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// Refills the queue. `generation` is what the queue said last, so that its loss is noticed. Messages that were lost
+    /// otherwise are looked for when that is due.
+    async fn dispatch(
+        &self,
+        generation: &mut Option<String>,
+        due: bool,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (catalog, queue) = (&self.0.catalog, &self.0.queue);
         let now = queue.generation().await?;
         let outstanding = queue.outstanding().await?;
@@ -151,7 +178,9 @@ impl Dispatcher {
             _ if outstanding == 0 => LOST_FROM_EMPTY,
             _ => LOST,
         };
-        catalog.undispatch_stale(lost).await?;
+        if due || lost.is_zero() {
+            catalog.undispatch_stale(lost).await?;
+        }
         *generation = Some(now);
         let room = WINDOW.saturating_sub(outstanding);
         if room > 0 {

@@ -8,6 +8,7 @@ mod cutter;
 mod dispatch;
 mod error;
 mod framing;
+mod held;
 mod job;
 mod parquet_input;
 mod quiet;
@@ -18,6 +19,7 @@ mod sent;
 mod service;
 mod waits;
 
+pub use cutter::CHUNKS_HELD;
 pub use dispatch::{Dispatch, Dispatcher};
 pub use reach::Reach;
 pub use service::{Gateway, GatewayConfig, list_rejects};

@@ -8,12 +8,12 @@ use forebay_api::{Caller, ErrorKind, Gateway as _, ServiceError, Storage as _, T
 use forebay_rpc::client::{self, ClientSecurity, GatewayClient, Secret, StorageClient, TokenSource};
 use forebay_rpc::security::{ServerSecurity, ServerTls};
 use forebay_rpc::server::{ServerOptions, Services};
+use forebay_testing::certificates::{Authority, Signed};
 use forebay_types::JobId;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::certificates::{Authority, Signed};
 use crate::gateway::{TestGateway, endless_frames, request};
 use crate::storage::TestStorage;
 use crate::support::{Meter, Running, error_of};
