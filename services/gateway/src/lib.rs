@@ -21,5 +21,6 @@ mod waits;
 
 pub use cutter::CHUNKS_HELD;
 pub use dispatch::{Dispatch, Dispatcher};
+pub use parquet_input::arrow_frames;
 pub use reach::Reach;
 pub use service::{Gateway, GatewayConfig, list_rejects};
