@@ -44,11 +44,6 @@ pub(crate) fn start(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// The runtime of a worker. Its blocking threads are bounded: each has a stack, and caches of the allocator.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    // Two TLS providers are in the tree; a connection to Redis takes what the process has chosen, and panics without.
-    let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
-    if provider.install_default().is_err() {
-        tracing::debug!("a TLS provider was chosen before");
-    }
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(32).build()?)
 }
 
