@@ -22,6 +22,10 @@ test *args:
 chaos faults="200" seed="7":
     FOREBAY_CHAOS_FAULTS={{faults}} FOREBAY_CHAOS_SEED={{seed}} tests/run --test it chaos -- --nocapture
 
+# Measures what a chunk costs besides its data, on PostgreSQL and Redis, step by step
+cost:
+    tests/run --test it a_chunk_without_data -- --ignored --nocapture
+
 # Simulates the chunk protocol with so many seeds: just sim 100000; one of them again: FOREBAY_SIM_SEED=7 just sim
 sim seeds="1000" first="1":
     FOREBAY_SIM_SEEDS={{seeds}} FOREBAY_SIM_FIRST={{first}} tests/run --test sim -- --nocapture

@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, and says why")]
 
 mod canary;
+mod cost;
 mod determinism;
+mod encrypted;
 mod fhir;
 mod formats;
 mod garbage;

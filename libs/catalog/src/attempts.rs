@@ -3,8 +3,11 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use forebay_types::{ChunkId, ChunkState, GroupId, GroupState, JobId, JobState};
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, UpdateMany,
+};
 
 use crate::catalog::{Catalog, PAGE, Result, Write, micros, small, unsigned};
 use crate::entity::{chunk, commit_group, job};
@@ -22,17 +25,15 @@ impl Catalog {
     pub async fn claim(&self, chunk: ChunkId, owner: &str, lease: Duration) -> Result<ClaimOutcome> {
         let tx = self.write().await?;
         // A suspect is alone in its process, whatever jobs the process works for.
-        tx.lock_name(&format!("owner {owner}")).await?;
-        let running = tx.lock_job_of_chunk(chunk).await?.is_some_and(|job| job.state == JobState::Running.as_str());
-        let found = chunk::Entity::find_by_id(chunk.0)
-            .filter(chunk::Column::State.eq(ChunkState::Staged.as_str()))
-            .filter(Expr::col(chunk::Column::NotBefore).lte(self.now()))
-            .one(&*tx)
-            .await?;
-        let outcome = match found.filter(|_| running) {
-            None => ClaimOutcome::Gone,
-            Some(row) if must_wait(&tx, &row, owner).await? => ClaimOutcome::Busy,
-            Some(row) => ClaimOutcome::Claimed(Box::new(self.start(&tx, row, owner, lease).await?)),
+        let job = tx.lock_name_and_job_of_chunk(&format!("owner {owner}"), chunk).await?;
+        let outcome = if job.is_some_and(|job| job.state == JobState::Running.as_str()) {
+            match self.start(&tx, chunk, owner, lease).await? {
+                Some(claim) => ClaimOutcome::Claimed(Box::new(claim)),
+                None if self.is_to_be_had(&tx, chunk).await? => ClaimOutcome::Busy,
+                None => ClaimOutcome::Gone,
+            }
+        } else {
+            ClaimOutcome::Gone
         };
         let committed = tx.commit().await;
         if let (Err(_), ClaimOutcome::Claimed(claim)) = (&committed, &outcome) {
@@ -41,17 +42,20 @@ impl Catalog {
         committed.map(|()| outcome)
     }
 
-    async fn start(&self, tx: &Write<'_>, mut row: chunk::Model, owner: &str, lease: Duration) -> Result<Claim> {
-        row.attempt += 1;
-        chunk::Entity::update_many()
+    /// Claims a chunk, if it waits for a worker and need not wait for others of its owner: one statement, because most
+    /// claims succeed.
+    async fn start(&self, tx: &Write<'_>, chunk: ChunkId, owner: &str, lease: Duration) -> Result<Option<Claim>> {
+        let mut start = chunk::Entity::update_many()
             .col_expr(chunk::Column::State, Expr::value(ChunkState::Claimed.as_str()))
-            .col_expr(chunk::Column::Attempt, Expr::value(row.attempt))
+            .col_expr(chunk::Column::Attempt, Expr::col(chunk::Column::Attempt).add(1))
             .col_expr(chunk::Column::Owner, Expr::value(owner))
             .col_expr(chunk::Column::LeaseUntil, self.now().add(micros(lease)))
             .col_expr(chunk::Column::StartedAt, self.now())
-            .filter(chunk::Column::Id.eq(row.id))
-            .exec(&**tx)
-            .await?;
+            .filter(self.waits(chunk))
+            .filter(Expr::exists(in_the_way(owner)).not())
+            .into_query();
+        let Some(row) = tx.query_one(start.returning_all()).await? else { return Ok(None) };
+        let row = chunk::Model::from_query_result(&row, "")?;
         if row.attempt > 1 {
             job::Entity::update_many()
                 .col_expr(job::Column::Retries, Expr::col(job::Column::Retries).add(1))
@@ -59,7 +63,19 @@ impl Catalog {
                 .exec(&**tx)
                 .await?;
         }
-        row.try_into()
+        row.try_into().map(Some)
+    }
+
+    /// A chunk, if it waits for a worker.
+    fn waits(&self, chunk: ChunkId) -> Condition {
+        Condition::all()
+            .add(chunk::Column::Id.eq(chunk.0))
+            .add(chunk::Column::State.eq(ChunkState::Staged.as_str()))
+            .add(Expr::col(chunk::Column::NotBefore).lte(self.now()))
+    }
+
+    async fn is_to_be_had(&self, tx: &Write<'_>, chunk: ChunkId) -> Result<bool> {
+        Ok(chunk::Entity::find().filter(self.waits(chunk)).one(&**tx).await?.is_some())
     }
 
     /// Extends the leases of all chunks that `owner` has claimed, and of all groups that it has open. Gives their
@@ -231,18 +247,19 @@ impl Catalog {
     }
 }
 
-/// A suspect, a chunk that a worker died of, must be alone in its process: who dies next is then known.
-async fn must_wait(tx: &Write<'_>, row: &chunk::Model, owner: &str) -> Result<bool> {
-    let most_deaths_at_work: Option<i64> = chunk::Entity::find()
-        .select_only()
-        .column(chunk::Column::Deaths)
-        .filter(chunk::Column::Owner.eq(owner))
-        .order_by_desc(chunk::Column::Deaths)
-        .limit(1)
-        .into_tuple()
-        .one(&**tx)
-        .await?;
-    Ok(most_deaths_at_work.is_some_and(|deaths| deaths > 0 || row.deaths > 0))
+/// Chunks of an owner that one which it wants to claim has to wait for: a suspect, a chunk that a worker died of, must
+/// be alone in its process. Who dies next is then known.
+fn in_the_way(owner: &str) -> SelectStatement {
+    const MINE: &str = "mine";
+    let deaths = |column: Expr| column.gt(0);
+    let mut mine = Query::select();
+    mine.expr(Expr::value(1)).from_as(chunk::Entity, MINE).and_where(Expr::col((MINE, chunk::Column::Owner)).eq(owner));
+    mine.cond_where(
+        Condition::any()
+            .add(deaths(Expr::col((MINE, chunk::Column::Deaths))))
+            .add(deaths(Expr::col((chunk::Entity, chunk::Column::Deaths)))),
+    );
+    mine
 }
 
 /// Chunks of a job that are claimed. The state is in the index; without it the database may walk all of the job.

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
 use forebay_types::{ChunkState, GroupState, JobId};
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
 
-use crate::JobProgressRow;
 use crate::catalog::{Catalog, Result, unsigned};
 use crate::entity::{chunk, commit_group, input, job, job_total};
 use crate::jobs::job_row;
+use crate::{CatalogError, JobProgressRow};
 
 /// What a running total counts. Stored as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,12 +59,20 @@ impl Catalog {
 
     /// How many chunks of a job wait for a worker or are at work: what intake must not let grow without bound.
     pub async fn backlog(&self, job: JobId) -> Result<u64> {
-        let snapshot = self.snapshot().await?;
-        let row = job_row(&snapshot, job).await?;
-        let counts = chunk_counts(&snapshot, &row).await?;
-        snapshot.commit().await?;
-        let count = |state: ChunkState| counts.get(state.as_str()).copied().unwrap_or_default();
-        Ok(count(ChunkState::Staged) + count(ChunkState::Claimed))
+        let mut written = Query::select();
+        written
+            .expr(Expr::col((chunk::Entity, chunk::Column::Id)).count())
+            .from(chunk::Entity)
+            .and_where(chunk::Column::Job.eq(job.0))
+            .and_where(chunk::Column::State.eq(ChunkState::Written.as_str()));
+        let left = Expr::col(job::Column::Chunks)
+            .sub(Expr::col(job::Column::ChunksCommitted))
+            .sub(Expr::col(job::Column::ChunksSplit))
+            .sub(Expr::from(written));
+        // One statement, and so one moment.
+        let left: Option<i64> =
+            job::Entity::find_by_id(job.0).select_only().column_as(left, "left").into_tuple().one(&self.db).await?;
+        left.map(unsigned).ok_or_else(|| CatalogError::NotFound(format!("job {job}")))
     }
 
     /// True if a job has nothing left to do: it is framed, all its chunks are committed, and all its groups are in

@@ -1,15 +1,19 @@
+use std::io::Read;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
 use url::Url;
 
-use crate::StoreError;
 use crate::bucket::Bucket;
+use crate::{FRAME_BYTES, StoreError};
 
 /// Longest wait for the first answer of a store: longer than one of its requests may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(45);
@@ -193,6 +197,33 @@ impl Place {
             Ok(result) => result.map_err(|error| StoreError::from_io(&place, &error)),
             Err(error) => Err(StoreError::Store { place, message: error.to_string(), transient: false }),
         }
+    }
+
+    /// An object's bytes, in frames of at most 1 MiB. The store's own stream of a local file has frames of 8 KiB, each
+    /// read by a thread that has to be woken for it.
+    pub(crate) async fn frames(
+        &self,
+        object: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
+        let got = self.store.get(&Path::from(object)).await.map_err(|error| self.error(&error))?;
+        let place = self.clone();
+        let file = match got.payload {
+            GetResultPayload::File(file, _) => file,
+            GetResultPayload::Stream(stream) => {
+                return Ok(stream.map(move |bytes| bytes.map_err(|error| place.error(&error))).boxed());
+            }
+        };
+        let frames = futures::stream::try_unfold((file, place), |(mut file, place)| async move {
+            let read = move || {
+                let mut frame = Vec::with_capacity(FRAME_BYTES);
+                (&mut file).take(FRAME_BYTES as u64).read_to_end(&mut frame).map(|_| (frame, file))
+            };
+            let failed = |message: String| StoreError::Store { place: place.display(), message, transient: false };
+            let done = forebay_runtime::blocking(read).await.map_err(|error| failed(error.to_string()))?;
+            let (frame, file) = done.map_err(|error| StoreError::from_io(&place.display(), &error))?;
+            Ok((!frame.is_empty()).then(|| (Bytes::from(frame), (file, place))))
+        });
+        Ok(frames.boxed())
     }
 
     /// Deletes an object that was written at once, if it is there. A local file may have been cut off all the same.

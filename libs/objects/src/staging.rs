@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use bytes::Bytes;
 use forebay_seal::{Keys, open_stream};
 use forebay_types::JobId;
@@ -12,7 +14,13 @@ use crate::{Compression, Place, StoreError, decompress};
 const LEVEL: i32 = -3;
 
 /// What the keys of encrypted copies end with.
-pub const SEALED: &str = ".sealed";
+const SEALED: &str = ".sealed";
+
+/// What the keys of copies end with that are as they came.
+const RAW: &str = ".raw";
+
+/// What the keys of compressed copies end with.
+const COMPRESSED: &str = ".zst";
 
 /// Checksum of a chunk's raw bytes: XXH3, 128 bits. It finds damage and sources that changed; it is no signature.
 pub fn checksum(bytes: &[u8]) -> u128 {
@@ -37,42 +45,55 @@ impl Staging {
         Self { keys, ..self }
     }
 
-    /// Writes a chunk, compressed, and encrypted if its key ends with [`SEALED`]. When this returns the copy is
-    /// durable. Keys carry the content's checksum, or, of encrypted copies, a random number: either way, repeating a
-    /// write whose answer was lost does no harm.
-    pub async fn put(&self, key: &str, raw: Bytes) -> Result<(), StoreError> {
+    /// The key of a copy. How it ends says in which form the copy is: encrypted and compressed; as it came, on a local
+    /// disk, where compressing costs more than it saves; or compressed.
+    pub fn key(&self, name: &str, sealed: bool) -> String {
+        match (sealed, self.place.directory()) {
+            (true, _) => format!("{name}{COMPRESSED}{SEALED}"),
+            (false, Some(_)) => format!("{name}{RAW}"),
+            (false, None) => format!("{name}{COMPRESSED}"),
+        }
+    }
+
+    /// Writes a chunk in the form that its [key](Self::key) tells. When this returns the copy is durable. Keys carry
+    /// the content's checksum, or, of encrypted copies, a random number: either way, repeating a write whose answer was
+    /// lost does no harm.
+    pub async fn put(&self, key: &str, raw: impl Into<PutPayload>) -> Result<(), StoreError> {
+        let raw = raw.into();
+        let packed = if key.ends_with(RAW) { raw } else { self.packed(key, raw).await? };
+        self.place.store().put(&Path::from(key), packed).await.map_err(|error| self.place.error(&error))?;
+        self.place.sync(key).await
+    }
+
+    /// A chunk as it is stored, compressed off the async threads.
+    async fn packed(&self, key: &str, raw: PutPayload) -> Result<PutPayload, StoreError> {
         let place = self.place.display();
         let sealing = if key.ends_with(SEALED) { Some((self.keys.sealing()?.clone(), context(key))) } else { None };
         let fail = place.clone();
         let packed = move || -> Result<Vec<u8>, StoreError> {
-            let compressed = zstd::bulk::compress(&raw, LEVEL).map_err(|error| StoreError::from_io(&fail, &error))?;
+            let compressed = compress(&raw).map_err(|error| StoreError::from_io(&fail, &error))?;
             match sealing {
                 Some((ring, context)) => Ok(ring.seal(&context, &compressed)?),
                 None => Ok(compressed),
             }
         };
-        let compressed = forebay_runtime::blocking(packed).await.map_err(|error| StoreError::Store {
-            place: place.clone(),
+        let packed = forebay_runtime::blocking(packed).await.map_err(|error| StoreError::Store {
+            place,
             message: error.to_string(),
             transient: false,
         })??;
-        self.place
-            .store()
-            .put(&Path::from(key), PutPayload::from(compressed))
-            .await
-            .map_err(|error| self.place.error(&error))?;
-        self.place.sync(key).await
+        Ok(packed.into())
     }
 
     /// A chunk's raw bytes, in frames of at most 1 MiB. Whatever the chunk's size, no more than a few are held.
     pub fn read(&self, key: &str) -> BoxStream<'static, Result<Bytes, StoreError>> {
-        let (place, path) = (self.place.clone(), Path::from(key));
-        let object = async move {
-            let object = place.store().get(&path).await.map_err(|error| place.error(&error))?;
-            Ok::<_, StoreError>(object.into_stream().map(move |bytes| bytes.map_err(|error| place.error(&error))))
-        };
+        let (place, name) = (self.place.clone(), key.to_owned());
+        let object = async move { place.frames(&name).await };
         let mut compressed: BoxStream<'static, Result<Bytes, StoreError>> =
             futures::stream::once(object).try_flatten().boxed();
+        if key.ends_with(RAW) {
+            return compressed;
+        }
         if key.ends_with(SEALED) {
             compressed = match self.keys.opening() {
                 Ok(ring) => open_stream(ring, &context(key), compressed),
@@ -121,4 +142,13 @@ impl Staging {
 /// What an encrypted copy is bound to: its key, which names job, input and place in it.
 fn context(key: &str) -> String {
     format!("staged {key}")
+}
+
+fn compress(raw: &PutPayload) -> std::io::Result<Vec<u8>> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::with_capacity(raw.content_length() / 3), LEVEL)?;
+    encoder.set_pledged_src_size(Some(raw.content_length() as u64))?;
+    for part in raw {
+        encoder.write_all(part)?;
+    }
+    encoder.finish()
 }

@@ -1,7 +1,7 @@
 //! What one connection, one stream and one message may cost.
 //!
 //! Before a service sees anything, a connection can hold [`STREAM_LIMIT`] streams, each with a window of unread bytes
-//! and one message that is being put together: `128 x (1 MiB + 4 MiB)` at worst, `128 x 3 MiB` with our own
+//! and one message that is being put together: `128 x (2 MiB + 4 MiB)` at worst, `128 x 4 MiB` with our own
 //! clients. The connection's window is the sum of its streams' windows, so that streams that nobody reads never stop
 //! one that is read: attempts that wait for the budget cannot block the attempt that will free it.
 
@@ -41,10 +41,10 @@ pub const ERROR_LIMIT: usize = 2 << 10;
 pub const STREAM_LIMIT: u32 = 128;
 
 /// Largest HTTP/2 frame: each costs the receiver a wake-up, and the standard's 16 KiB are made for web pages.
-pub const WIRE_FRAME: u32 = 256 << 10;
+pub const WIRE_FRAME: u32 = 1 << 20;
 
-/// Unread bytes of one stream.
-pub const STREAM_WINDOW: u32 = 1 << 20;
+/// Unread bytes of one stream: one message is read while the next one comes.
+pub const STREAM_WINDOW: u32 = 2 << 20;
 
 /// Unread bytes of one connection.
 pub const CONNECTION_WINDOW: u32 = STREAM_LIMIT * STREAM_WINDOW;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -113,6 +113,22 @@ impl Postgres {
             "psql",
             &["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", database, "--command", sql],
         )
+    }
+
+    /// Lets clients speak TLS to it from now on, with a certificate and its key.
+    pub fn encrypt(&self, certificate: &Path, key: &Path) {
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.folder.join("data").join(name);
+            fs::copy(from, &to).unwrap_or_else(|error| panic!("can't write {}: {error}", to.display()));
+            // PostgreSQL refuses a key that others can read.
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600))
+                .unwrap_or_else(|error| panic!("can't protect {}: {error}", to.display()));
+            if let Some(user) = self.user {
+                give(&to, user);
+            }
+        }
+        self.query("ALTER SYSTEM SET ssl = on");
+        self.query("SELECT pg_reload_conf()");
     }
 
     /// Where its databases are.

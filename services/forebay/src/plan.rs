@@ -1,3 +1,4 @@
+use forebay_gateway::CHUNKS_HELD;
 use forebay_objects::FRAME_BYTES;
 use forebay_recipe::Tuning;
 use forebay_transform::ModelNeed;
@@ -9,7 +10,7 @@ const MIB: u64 = 1 << 20;
 const PROGRAM: u64 = 40 * MIB;
 
 /// What one stream between services holds: a message that is put together, and its window.
-const WIRE: u64 = 5 * MIB;
+const WIRE: u64 = 6 * MIB;
 
 /// Which services a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,12 +153,12 @@ impl Plan {
             });
         }
         if request.roles.gateway {
-            let each = 2 * frame + chunk_bytes + limit + wire;
+            let each = 2 * frame + CHUNKS_HELD * chunk_bytes + limit + wire;
             holders.push(Holder {
                 name: "intake",
                 bytes: request.submissions * each,
                 how: format!(
-                    "{} x (2 frames + a chunk of {} + a record of {})",
+                    "{} x (2 frames + {CHUNKS_HELD} chunks of {} + a record of {})",
                     request.submissions,
                     ByteSize(chunk_bytes),
                     ByteSize(limit)

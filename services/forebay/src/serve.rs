@@ -90,9 +90,6 @@ pub(crate) fn start(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn run(service: Service, settings: Settings, died: Option<String>) -> anyhow::Result<ExitCode> {
-    // Two of them are in the tree; a connection to Redis takes what the process has chosen.
-    let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
-    provider.install_default().map_err(|_| anyhow!("another TLS provider was chosen before"))?;
     let runtime = crate::commands::run::runtime()?;
     let result = runtime.block_on(serve(service, settings, died));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -219,6 +216,7 @@ impl Node {
         let stores = Stores::of(service, settings)?;
         let plan = plan(roles, settings, &stores)?;
         trim::start(plan.memory.0);
+        trim::keep_pages();
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         (wiring.intake, wiring.stop) = (self.intake.clone(), self.stop.clone());

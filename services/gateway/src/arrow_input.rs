@@ -83,7 +83,7 @@ impl JobFraming {
         let raw = encode(&batches).map_err(|error| Failure::unusable(error.to_string()))?;
         let (start, sum) = (state.offset, checksum(&raw));
         let (end, key) = (start + raw.len() as u64, self.staging_key(state, start, sum));
-        self.stage(&key, Bytes::from(raw)).await?;
+        self.stage(key.clone(), raw.into()).await?;
         Ok(NewChunk {
             input: state.index,
             source: ChunkSource::Staged { key, start, end, skip: 0 },

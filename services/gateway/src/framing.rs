@@ -7,7 +7,7 @@ use forebay_budget::{Budget, Pool, Pressure};
 use forebay_catalog::{Catalog, Cursor, Job, NewChunk};
 use forebay_decode::{CsvHeader, Dialect};
 use forebay_framing::{Framer, Framing, Targets, header_end};
-use forebay_objects::{Compression, Content, Input, InputInfo, SEALED, Staging, StoreError, decompress};
+use forebay_objects::{Compression, Content, Input, InputInfo, PutPayload, Staging, StoreError, decompress};
 use forebay_recipe::Prepared;
 use forebay_seal::{Keys, is_sealed, open_stream};
 use futures::stream::BoxStream;
@@ -25,7 +25,7 @@ use crate::waits::Waits;
 const PREFIX: u64 = 64 << 10;
 
 /// How often the backlog is looked at while it is full.
-const BACKLOG_POLL: Duration = Duration::from_millis(20);
+const BACKLOG_POLL: Duration = Duration::from_millis(50);
 
 /// Cuts the inputs of one job into chunks and makes them durable.
 pub(crate) struct JobFraming {
@@ -110,11 +110,18 @@ impl JobFraming {
     }
 
     /// Makes a copy of a chunk durable.
-    pub(crate) async fn stage(&self, key: &str, raw: Bytes) -> Result<(), Failure> {
-        let bytes = raw.len() as u64;
-        self.staging.put(key, raw).await?;
-        self.observer.tell(Event::Staged { bytes });
-        Ok(())
+    pub(crate) fn stage(
+        &self,
+        key: String,
+        raw: PutPayload,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
+        let (staging, observer) = (self.staging.clone(), self.observer.clone());
+        async move {
+            let bytes = raw.content_length() as u64;
+            staging.put(&key, raw).await?;
+            observer.tell(Event::Staged { bytes });
+            Ok(())
+        }
     }
 
     /// Finds out what an input holds. The stream that is given back begins at the input's start, decompressed.
@@ -185,12 +192,9 @@ impl JobFraming {
 
     /// The key of a chunk's copy in staging. That of an encrypted one tells nothing about its content.
     pub(crate) fn staging_key(&self, state: &InputFraming, start: u64, checksum: u128) -> String {
-        let (job, input) = (self.job.id, state.index);
-        if self.is_protected(state) {
-            format!("{job}/{input}-{start}-{}.zst{SEALED}", Uuid::new_v4().simple())
-        } else {
-            format!("{job}/{input}-{start}-{checksum:032x}.zst")
-        }
+        let (job, input, sealed) = (self.job.id, state.index, self.is_protected(state));
+        let name = if sealed { Uuid::new_v4().simple().to_string() } else { format!("{checksum:032x}") };
+        self.staging.key(&format!("{job}/{input}-{start}-{name}"), sealed)
     }
 
     /// The checksum of a chunk's copy that the catalog keeps. One that is encrypted has its own, and what a few bytes
@@ -241,7 +245,17 @@ impl JobFraming {
             cutter.push(rest, at).await?;
             at = cutter.offset();
         }
-        while let Some(frame) = self.next_frame(&mut stream).await? {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                // A client that pauses hears of its last chunk as soon as that is durable.
+                placed = cutter.next_placed() => {
+                    cutter.add(placed).await?;
+                    continue;
+                }
+                frame = self.next_frame(&mut stream) => frame?,
+            };
+            let Some(frame) = frame else { break };
             let next = at + frame.len() as u64;
             let skip = cutter.offset().saturating_sub(at).min(frame.len() as u64);
             if skip < frame.len() as u64 {

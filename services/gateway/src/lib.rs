@@ -8,6 +8,7 @@ mod cutter;
 mod dispatch;
 mod error;
 mod framing;
+mod held;
 mod job;
 mod parquet_input;
 mod reach;
@@ -17,6 +18,8 @@ mod sent;
 mod service;
 mod waits;
 
+pub use cutter::CHUNKS_HELD;
 pub use dispatch::{Dispatch, Dispatcher};
+pub use parquet_input::arrow_frames;
 pub use reach::Reach;
 pub use service::{Gateway, GatewayConfig, list_rejects};

@@ -1,8 +1,13 @@
 use std::sync::Arc;
 
+use arrow_ipc::writer::StreamWriter;
+use bytes::Bytes;
 use forebay_catalog::NewChunk;
 use forebay_decode::ColumnarMismatch;
+use forebay_objects::{Input, StoreError};
 use forebay_types::ChunkSource;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 #[expect(deprecated, reason = "its replacement is an example to copy; until that is a library, this is")]
 use parquet::arrow::async_reader::ParquetObjectReader;
@@ -50,4 +55,39 @@ impl JobFraming {
         }
         self.add(&state, &[], true).await
     }
+}
+
+/// What a client sends of a Parquet file, which can't be read from a stream: its rows, as an Arrow stream. A file gives
+/// the same rows in the same order each time, and that is what a submission is resumed by.
+///
+/// # Errors
+/// On the stream: if the file can't be read, or is no Parquet.
+pub fn arrow_frames(input: Input) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    let uri = input.identity().uri.clone();
+    let failed = move |message: String| StoreError::Unreadable { uri: uri.clone(), message };
+    let open = async move {
+        let no_file = || failed("Parquet can't be read from a stream; give the file itself".to_owned());
+        let (store, path) = input.object().ok_or_else(no_file)?;
+        #[expect(deprecated, reason = "as above")]
+        let reader = ParquetObjectReader::new(Arc::clone(store), path.clone());
+        let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| failed(error.to_string()))?;
+        let writer = StreamWriter::try_new(Vec::new(), builder.schema()).map_err(|error| failed(error.to_string()))?;
+        let batches = builder.build().map_err(|error| failed(error.to_string()))?;
+        let frames = stream::try_unfold((batches, Some(writer)), move |(mut batches, writer)| {
+            let failed = failed.clone();
+            async move {
+                let Some(mut writer) = writer else { return Ok(None) };
+                let batch = batches.next().await.transpose().map_err(|error| failed(error.to_string()))?;
+                let written = match &batch {
+                    Some(batch) => writer.write(batch),
+                    None => writer.finish(),
+                };
+                written.map_err(|error| failed(error.to_string()))?;
+                let frame = Bytes::from(std::mem::take(writer.get_mut()));
+                Ok(Some((frame, (batches, batch.map(|_| writer)))))
+            }
+        });
+        Ok::<_, StoreError>(frames)
+    };
+    stream::once(open).try_flatten().boxed()
 }

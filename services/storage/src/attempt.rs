@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use forebay_budget::{Pool, Reservation};
 use forebay_lake::{EncodedRowGroup, Encoding, Pages, encode};
 
@@ -42,9 +42,19 @@ impl Held {
     }
 }
 
-/// Bytes that a batch holds. Slices count with what they keep alive.
+/// Bytes that a batch keeps alive: slices count with the whole, and an allocation that columns share, as those of a
+/// batch that came in one message do, counts once.
 pub(crate) fn size_of(batch: &RecordBatch) -> u64 {
-    batch.get_array_memory_size() as u64
+    let mut allocations = BTreeMap::new();
+    let mut left: Vec<_> = batch.columns().iter().map(|column| column.to_data()).collect();
+    while let Some(data) = left.pop() {
+        let nulls = data.nulls().map(|nulls| nulls.buffer());
+        for buffer in data.buffers().iter().chain(nulls) {
+            allocations.insert(buffer.data_ptr(), buffer.capacity());
+        }
+        left.extend(data.child_data().iter().cloned());
+    }
+    allocations.values().sum::<usize>() as u64
 }
 
 impl AttemptBuffer {

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_catalog::{Catalog, Job};
 use forebay_decode::{CsvHeader, Dialect};
@@ -25,6 +25,8 @@ pub(crate) struct JobContext {
     pub(crate) staging: Staging,
     /// Opens staged copies, and encrypts rejects of protected records.
     pub(crate) keys: Keys,
+    /// Inputs that chunks were read of. What is known of an input does not change once it has chunks.
+    inputs: Mutex<BTreeMap<u32, InputContext>>,
 }
 
 /// What a worker knows of one input.
@@ -45,10 +47,14 @@ impl JobContext {
             Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| Failure::Fatal(error.to_string()))?;
         let redaction = Redaction::plan(&prepared.recipe, &prepared.layout, models).await?.map(Arc::new);
         let staging = Staging::new(Place::open(&job.output)?.child(staging_folder)?).with_keys(keys.clone());
-        Ok(Self { id: job.id, key: job.key, prepared, redaction, steps, staging, keys: keys.clone() })
+        let inputs = Mutex::default();
+        Ok(Self { id: job.id, key: job.key, prepared, redaction, steps, staging, keys: keys.clone(), inputs })
     }
 
     pub(crate) async fn input(&self, catalog: &Catalog, index: u32) -> Result<InputContext, Failure> {
+        if let Some(known) = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).get(&index) {
+            return Ok(known.clone());
+        }
         let inputs = catalog.inputs(self.id).await?;
         let input = inputs
             .into_iter()
@@ -70,6 +76,8 @@ impl JobContext {
             }
             Content::Parquet | Content::ArrowFile | Content::ArrowStream => None,
         };
-        Ok(InputContext { identity: input.identity, dialect })
+        let context = InputContext { identity: input.identity, dialect };
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).insert(index, context.clone());
+        Ok(context)
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Fleet, SMALL, SOON, Suite};
+use crate::formats::{arrow_file, arrow_stream, claims_batch, gzip, parquet_file, zstd};
 use crate::support::{CLINICAL, claims, patients};
 
 #[test]
@@ -28,6 +29,30 @@ fn two_clients_at_once_get_what_one_process_gives() {
     suite.clean("b", &["claims"]);
     for service in &suite.services {
         assert!(service.peak() < 192 << 20, "{} had {} bytes resident", service.kind, service.peak());
+    }
+}
+
+#[test]
+fn columnar_and_compressed_files_are_sent_too() {
+    let suite = Suite::start(SMALL);
+    let batch = claims_batch(6_000);
+    let text = claims(6_000);
+    let parquet = suite.scratch.write("c.parquet", parquet_file(&batch, 2_500));
+    suite.scratch.run("claims", &parquet, "columns", &[]).expect(0).conserved();
+    let lines = suite.scratch.write("c.csv", &text);
+    suite.scratch.run("claims", &lines, "text", &[]).expect(0).conserved();
+    for (output, input, format, alone) in [
+        ("a", parquet, "auto", "columns"),
+        ("b", suite.scratch.path("c.parquet").display().to_string(), "parquet", "columns"),
+        ("c", suite.scratch.write("c.arrow", arrow_file(&batch, 1_000)), "auto", "columns"),
+        ("d", suite.scratch.write("c.arrows", arrow_stream(&batch, 1_000)), "arrow", "columns"),
+        ("e", suite.scratch.write("c.csv.gz", gzip(text.as_bytes())), "auto", "text"),
+        ("f", suite.scratch.write("c.csv.zst", zstd(text.as_bytes())), "auto", "text"),
+    ] {
+        let more = ["--format", format, "--set", "chunk.rows=1000"];
+        suite.submit("claims", &input, output, &more).expect(0).conserved_elsewhere();
+        assert_eq!(suite.rows(output, "claims"), suite.scratch.rows(alone, "claims"), "{output}");
+        suite.clean(output, &["claims"]);
     }
 }
 

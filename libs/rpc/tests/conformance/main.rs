@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod bounds;
-mod certificates;
 mod enrichment;
 mod gateway;
 mod lifecycle;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use forebay_api::{
     BoxStream, Caller, Gateway, InputFrame, ResumePoint, ServiceError, StreamedInput, SubmitEvent, SubmitRequest,
 };
+use forebay_gateway::arrow_frames;
 use forebay_objects::Input;
 use forebay_recipe::Prepared;
 use forebay_types::JobState;
@@ -20,6 +21,9 @@ use crate::commands::server::Pauses;
 use crate::commands::watch::{conclude, follow};
 use crate::commands::{Usage, load_recipe, parse_settings, service_error};
 use crate::report::Report;
+
+/// What a Parquet file begins with.
+const PARQUET: &[u8] = b"PAR1";
 
 /// `forebay submit`
 pub(crate) fn run(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
@@ -45,10 +49,10 @@ async fn submit(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
         key: args.job.job_key.clone(),
         recipe,
         settings,
-        format: args.job.format.clone(),
+        format: sources.format(&args.job.format),
         output: args.output.clone(),
         inputs: sources.remote.clone(),
-        streams: sources.local.iter().map(described).collect(),
+        streams: sources.local.iter().map(Source::described).collect(),
         max_rejects: args.job.max_rejects,
     };
     let started = Instant::now();
@@ -89,8 +93,41 @@ async fn submit(args: &SubmitArgs) -> anyhow::Result<ExitCode> {
 
 /// The inputs of a submission: all of them are sent, or the gateway reads all of them itself.
 struct Sources {
-    local: Vec<Input>,
+    local: Vec<Source>,
     remote: Vec<String>,
+}
+
+/// An input that is sent.
+#[derive(Clone)]
+struct Source {
+    input: Input,
+    /// A Parquet file can only be read from anywhere in it: its rows are sent instead.
+    is_parquet: bool,
+}
+
+impl Source {
+    async fn open(input: &str) -> Result<Self, Usage> {
+        let unreadable = |error: forebay_objects::StoreError| Usage(error.to_string());
+        let input = Input::open(input).await.map_err(unreadable)?;
+        let magic = PARQUET.len() as u64;
+        let is_parquet = input.is_durable()
+            && input.identity().size.is_some_and(|size| size > magic)
+            && input.read(0, magic, Vec::new()).await.map_err(unreadable)? == PARQUET;
+        Ok(Self { input, is_parquet })
+    }
+
+    /// What the gateway knows it by. How many bytes its rows are is not known before they are sent.
+    fn described(&self) -> StreamedInput {
+        let identity = self.input.identity();
+        let name = identity.uri.rsplit('/').next().unwrap_or("-").to_owned();
+        let size = identity.size.filter(|_| !self.is_parquet);
+        StreamedInput { name, size, version: identity.version.clone() }
+    }
+
+    fn frames(&self, from: u64) -> BoxStream<Result<Bytes, forebay_objects::StoreError>> {
+        // Of rows, the gateway asks for all, and reads over those that it has.
+        if self.is_parquet { arrow_frames(self.input.clone()) } else { self.input.frames(from) }
+    }
 }
 
 impl Sources {
@@ -101,19 +138,25 @@ impl Sources {
         }
         let mut opened = Vec::new();
         for input in &local {
-            opened.push(Input::open(input).await.map_err(|error| Usage(error.to_string()))?);
+            opened.push(Source::open(input).await?);
         }
         Ok(Self { local: opened, remote })
     }
 
     /// True if a part of it can be read only once.
     fn is_pipe(&self) -> bool {
-        self.local.iter().any(|input| !input.is_durable())
+        self.local.iter().any(|source| !source.input.is_durable())
+    }
+
+    /// The format that is asked for, of what is sent.
+    fn format(&self, asked: &str) -> String {
+        let is_rows = asked == "parquet" && self.local.iter().any(|source| source.is_parquet);
+        if is_rows { "arrow".to_owned() } else { asked.to_owned() }
     }
 
     /// The frames that are still wanted.
     fn frames(&self, wanted: &[ResumePoint]) -> BoxStream<Result<InputFrame, ServiceError>> {
-        let mut inputs: VecDeque<(u32, u64, Input)> = VecDeque::new();
+        let mut inputs: VecDeque<(u32, u64, Source)> = VecDeque::new();
         for (index, input) in self.local.iter().enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             match wanted.iter().find(|point| point.input == index) {
@@ -135,12 +178,6 @@ impl Sources {
             })
             .boxed()
     }
-}
-
-fn described(input: &Input) -> StreamedInput {
-    let identity = input.identity();
-    let name = identity.uri.rsplit('/').next().unwrap_or("-").to_owned();
-    StreamedInput { name, size: identity.size, version: identity.version.clone() }
 }
 
 /// How a submission that came through ended.

@@ -1,5 +1,7 @@
 //! Certificates of a day, made by the test.
 
+#![expect(clippy::unwrap_used, reason = "without a certificate a test can't go on, and says why")]
+
 use std::path::PathBuf;
 
 use rcgen::string::Ia5String;
@@ -7,19 +9,25 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use tempfile::TempDir;
 
 /// Somebody whose signature is believed, and a folder for what they sign.
-pub(crate) struct Authority {
+#[derive(Debug)]
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 /// A certificate and its key, in PEM.
-pub(crate) struct Signed {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
+#[derive(Debug)]
+pub struct Signed {
+    /// File with the certificate.
+    pub certificate: PathBuf,
+    /// File with its private key.
+    pub key: PathBuf,
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
+    /// Somebody new, whom nobody knows yet.
+    #[expect(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,22 +39,22 @@ impl Authority {
     }
 
     /// Its own certificate.
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
     /// A certificate for a server on this machine.
-    pub(crate) fn server(&self) -> Signed {
+    pub fn server(&self) -> Signed {
         self.sign("server", CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap())
     }
 
     /// A certificate for a client whose name is a URI.
-    pub(crate) fn client(&self, uri: &str) -> Signed {
+    pub fn client(&self, uri: &str) -> Signed {
         self.sign(&uri.replace(['/', ':'], "_"), client(uri))
     }
 
     /// One whose time is over.
-    pub(crate) fn expired_client(&self, uri: &str) -> Signed {
+    pub fn expired_client(&self, uri: &str) -> Signed {
         let mut params = client(uri);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2020, 1, 2);
