@@ -9,15 +9,16 @@ use reqwest::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::gate::Gate;
-use crate::references::{self, Table};
+use crate::keys::Namespace;
+use crate::references::{self, Registry, Table};
 use crate::rows::ColumnSpec;
 use crate::settings::AskSettings;
-use crate::upstreams::{CensusGeocoder, JsonApi, NppesApi, Reference, Upstream, defined_columns};
+use crate::upstreams::{CensusGeocoder, JsonApi, NppesApi, Reference, Upstream, defined_columns, named_parts};
 
 /// An enricher with its settings, ready to be asked.
 pub(crate) struct Enricher {
     /// What its keys are called in caches. Changes with whatever changes the answers.
-    pub(crate) namespace: String,
+    pub(crate) namespace: Namespace,
     /// The parts of its key; none where it is one value.
     pub(crate) parts: Vec<String>,
     pub(crate) columns: Vec<ColumnSpec>,
@@ -32,7 +33,7 @@ pub(crate) enum Sources {
     /// A local source.
     Reference(Arc<dyn Reference>),
     /// Somebody over the network, after a local source if there is one.
-    Upstream { before: Option<Arc<dyn Reference>>, asking: Asking },
+    Upstream { before: Option<Arc<Registry>>, asking: Asking },
 }
 
 /// Somebody over the network.
@@ -54,7 +55,14 @@ impl Enricher {
         };
         let settings = &request.settings;
         let ask = AskSettings::read(settings)?;
-        let parts: Vec<String> = kind.key_parts().iter().map(|part| (*part).to_owned()).collect();
+        let parts: Vec<String> = match kind {
+            EnricherKind::Http => named_parts(ask.url.as_deref().unwrap_or_default()),
+            EnricherKind::Nppes
+            | EnricherKind::Medicare
+            | EnricherKind::Geocode
+            | EnricherKind::Zip
+            | EnricherKind::Table => kind.key_parts().iter().map(|part| (*part).to_owned()).collect(),
+        };
         let columns: Vec<ColumnSpec> = if kind.columns().is_empty() {
             defined_columns(settings)?.into_iter().map(|(column, _)| column).collect()
         } else {
@@ -74,7 +82,7 @@ impl Enricher {
             }
             EnricherKind::Medicare => local(references::medicare(settings)?),
             EnricherKind::Zip => local(references::zips(settings)?),
-            EnricherKind::Table => local(Table::load(settings)?),
+            EnricherKind::Table => local(Table::load(settings)?.map(|table| Arc::new(table) as Arc<dyn Reference>)),
         };
         Ok(Self { namespace: namespace(kind, &columns, settings), parts, columns, sources })
     }
@@ -87,7 +95,7 @@ fn local(reference: Option<Arc<dyn Reference>>) -> Sources {
 fn upstream(
     kind: EnricherKind,
     upstream: Arc<dyn Upstream>,
-    before: Option<Arc<dyn Reference>>,
+    before: Option<Arc<Registry>>,
     settings: AskSettings,
 ) -> Sources {
     // Only the host: what is below it shares the host's patience.
@@ -99,7 +107,7 @@ fn upstream(
 
 /// An address that somebody gave is a source of its own: what a stand-in answered is not what the registry says, and
 /// nobody else is to be answered from it.
-fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<String, String>) -> String {
+fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<String, String>) -> Namespace {
     let mut what = String::new();
     for column in columns {
         let kind = match &column.data_type {
@@ -113,7 +121,7 @@ fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<Str
             what.push_str(&format!("{key}={value}\n"));
         }
     }
-    format!("{}-{:08x}", kind.as_str(), xxh3_64(what.as_bytes()) >> 32)
+    Namespace::new(format!("{}-{:08x}", kind.as_str(), xxh3_64(what.as_bytes()) >> 32))
 }
 
 /// The way to each upstream, and the lowest rate that somebody who asks it just now wants kept.
@@ -189,7 +197,7 @@ mod tests {
     fn answers_of_another_address_are_not_those_of_the_registry() {
         let of = |settings: &[(&str, &str)]| {
             let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            namespace(EnricherKind::Nppes, &[], &settings)
+            namespace(EnricherKind::Nppes, &[], &settings).name().to_owned()
         };
         assert_eq!(of(&[]), of(&[("rate", "9")]));
         assert_ne!(of(&[]), of(&[("url", "http://127.0.0.1:8080/api/")]));

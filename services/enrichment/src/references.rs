@@ -13,8 +13,9 @@ use forebay_nppes::{Entry, Npi};
 
 pub(crate) use table::Table;
 
-use crate::answer::{Cell, Outcome};
-use crate::keys::Key;
+use crate::answer::{CellRef, Outcome};
+use crate::keys::{Key, Keys};
+use crate::rows::{Rows, Source};
 use crate::upstreams::{Reference, provider_cells};
 
 /// Memory for loading the registry's files.
@@ -55,23 +56,41 @@ pub(crate) fn medicare(settings: &BTreeMap<String, String>) -> Result<Option<Arc
     Ok(Some(Arc::new(Medicare { tables, qp })))
 }
 
+/// The parts of its key, and the columns that cost something.
+const CODE: usize = 0;
+const MODIFIER: usize = 1;
+const ZIP: usize = 2;
+const PLACE: usize = 3;
+const DATE: usize = 4;
+const CARRIER: usize = 1;
+const LOCALITY: usize = 2;
+
 impl Reference for Medicare {
-    fn look_up(&self, key: &Key) -> Outcome {
-        let mut parts = key.parts();
-        let mut part = || parts.next().unwrap_or_default();
-        let (code, modifier, zip, place, date) = (part(), part(), part(), part(), part());
-        let Ok(date) = date.parse() else { return Outcome::Missing("invalid_date".into()) };
-        let query = Query { code, modifier, zip, setting: Setting::PlaceOfService(place), date, qp: self.qp };
-        match self.tables.rate(&query) {
-            Ok(cents) => {
-                let locality = self.tables.locality(zip, date).ok();
-                let (carrier, locality) = match locality {
-                    Some(locality) => (Some(locality.contractor()), Some(locality.number())),
-                    None => (None, None),
-                };
-                Outcome::Found(vec![Cell::Decimal(i128::from(cents.0)), Cell::text(carrier), Cell::text(locality)])
+    fn look_up(&self, keys: &Keys, row: usize, rows: &mut Rows) {
+        let Some(date) = keys.date(DATE, row) else { return rows.without("invalid_date", Source::Reference) };
+        let [mut code, mut modifier, mut zip, mut place] = [const { String::new() }; 4];
+        let zip = keys.part(ZIP, row, &mut zip);
+        let query = Query {
+            code: keys.part(CODE, row, &mut code),
+            modifier: keys.part(MODIFIER, row, &mut modifier),
+            zip,
+            setting: Setting::PlaceOfService(keys.part(PLACE, row, &mut place)),
+            date,
+            qp: self.qp,
+        };
+        let cents = match self.tables.rate(&query) {
+            Ok(cents) => CellRef::Decimal(i128::from(cents.0)),
+            Err(reason) => return rows.without(reason.code(), Source::Reference),
+        };
+        if !rows.wants(CARRIER) && !rows.wants(LOCALITY) {
+            return rows.found(&[cents], Source::Reference);
+        }
+        match self.tables.locality(zip, date) {
+            Ok(locality) => {
+                let (carrier, number) = (locality.contractor(), locality.number());
+                rows.found(&[cents, CellRef::Text(&carrier), CellRef::Text(&number)], Source::Reference);
             }
-            Err(reason) => Outcome::Missing(reason.code().into()),
+            Err(_) => rows.found(&[cents], Source::Reference),
         }
     }
 }
@@ -86,26 +105,26 @@ pub(crate) fn zips(settings: &BTreeMap<String, String>) -> Result<Option<Arc<dyn
 }
 
 impl Reference for Zips {
-    fn look_up(&self, key: &Key) -> Outcome {
-        match self.0.get(key.text()) {
-            Some(point) => Outcome::Found(vec![
-                Cell::Float(point.latitude),
-                Cell::Float(point.longitude),
-                Cell::text(Some(Precision::Zcta.as_str())),
-            ]),
-            None => Outcome::Missing("unknown_zip".into()),
+    fn look_up(&self, keys: &Keys, row: usize, rows: &mut Rows) {
+        match self.0.get(keys.text(row, &mut String::new())) {
+            Some(point) => {
+                let precision = CellRef::Text(Precision::Zcta.as_str());
+                let cells = [CellRef::Float(point.latitude), CellRef::Float(point.longitude), precision];
+                rows.found(&cells, Source::Reference);
+            }
+            None => rows.without("unknown_zip", Source::Reference),
         }
     }
 }
 
 /// The registry's dissemination file, as a local store.
-struct Registry(forebay_nppes::Store);
+pub(crate) struct Registry(forebay_nppes::Store);
 
 /// Opens the store that `file` is, or loads the files into one in `folder`; none if there are none.
 pub(crate) fn registry(
     settings: &BTreeMap<String, String>,
     folder: &Path,
-) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
+) -> Result<Option<Arc<Registry>>, ServiceError> {
     let Some(file) = files(settings, "file").into_iter().next() else { return Ok(None) };
     if forebay_nppes::Store::is_store(&file).map_err(unusable)? {
         return Ok(Some(Arc::new(Registry(forebay_nppes::Store::open(file).map_err(unusable)?))));
@@ -119,10 +138,11 @@ pub(crate) fn registry(
     Ok(Some(Arc::new(Registry(store))))
 }
 
-impl Reference for Registry {
-    /// What the file does not have, the registry may have since: that is for the upstream to say.
-    fn look_up(&self, key: &Key) -> Outcome {
-        let Ok(npi) = Npi::parse(key.text()) else { return Outcome::Missing("invalid_npi".into()) };
+impl Registry {
+    /// What it knows of a key. What the file does not have, the registry may have since: that is for the upstream to
+    /// say.
+    pub(crate) fn look_up(&self, key: &Key) -> Outcome {
+        let Ok(npi) = Npi::parse(key.text()) else { return Outcome::Failed("invalid_npi".into()) };
         match self.0.get(npi) {
             Ok(Some(Entry::Active(provider))) => Outcome::Found(provider_cells(&provider)),
             Ok(Some(Entry::Deactivated { .. })) => Outcome::Missing("deactivated".into()),

@@ -169,7 +169,7 @@ impl Enrichment {
 
     /// The enricher of a request. Making one may read large files, off the asynchronous threads.
     async fn enricher(&self, request: &EnrichRequest) -> Result<Arc<Enricher>, ServiceError> {
-        let name = format!("{request:?}");
+        let name = format!("{} {:?}", request.enricher, request.settings);
         let ready = {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             if ready.len() >= READY && !ready.contains_key(&name) {
@@ -230,7 +230,8 @@ impl forebay_api::Enrichment for Enrichment {
             }
             Sources::Nobody(_) | Sources::Reference(_) => (None, None),
         };
-        let lookup = Arc::new((Lookup { levels: Arc::clone(&self.levels), enricher, gate }, keeping));
+        let lookup =
+            Arc::new((Lookup { levels: Arc::clone(&self.levels), enricher, columns: request.columns, gate }, keeping));
         let rows = keys.then(move |keys| {
             let lookup = Arc::clone(&lookup);
             async move { lookup.0.answer(&keys?).await }

@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, StringArray};
@@ -12,8 +11,9 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{files, unusable};
-use crate::answer::{Cell, Outcome};
-use crate::keys::Key;
+use crate::answer::Cell;
+use crate::keys::{Key, Keys};
+use crate::rows::{Rows, Source};
 use crate::upstreams::{Reference, defined_columns};
 
 /// Largest table that is held. A larger one belongs behind an API.
@@ -35,7 +35,7 @@ pub(crate) struct Table {
 
 impl Table {
     /// Reads the file; none if there is none. The key's columns are those of the setting `key`, or the parts' names.
-    pub(crate) fn load(settings: &BTreeMap<String, String>) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
+    pub(crate) fn load(settings: &BTreeMap<String, String>) -> Result<Option<Self>, ServiceError> {
         let Some(path) = files(settings, "file").into_iter().next() else { return Ok(None) };
         let keys = settings.get("key").map(String::as_str).unwrap_or("key");
         let mut names: Vec<String> = keys.split(',').map(|name| name.trim().to_owned()).collect();
@@ -52,7 +52,7 @@ impl Table {
         } else {
             table.read_csv(file)?;
         }
-        Ok(Some(Arc::new(table)))
+        Ok(Some(table))
     }
 
     fn fail(&self, error: impl std::fmt::Display) -> ServiceError {
@@ -132,11 +132,17 @@ fn cell(text: Option<&str>, data_type: &DataType) -> Cell {
     }
 }
 
+impl Table {
+    fn get(&self, key: &Key) -> Option<&[Cell]> {
+        self.rows.get(key).map(Vec::as_slice)
+    }
+}
+
 impl Reference for Table {
-    fn look_up(&self, key: &Key) -> Outcome {
-        match self.rows.get(key) {
-            Some(cells) => Outcome::Found(cells.clone()),
-            None => Outcome::Missing("not_found".into()),
+    fn look_up(&self, keys: &Keys, row: usize, rows: &mut Rows) {
+        match self.get(&keys.key(row)) {
+            Some(cells) => rows.found(&cells.iter().map(Cell::as_ref).collect::<Vec<_>>(), Source::Reference),
+            None => rows.without("not_found", Source::Reference),
         }
     }
 }
@@ -145,7 +151,7 @@ impl Reference for Table {
 mod tests {
     use super::*;
 
-    fn load(text: &str, more: &[(&str, &str)]) -> Result<Arc<dyn Reference>, ServiceError> {
+    fn load(text: &str, more: &[(&str, &str)]) -> Result<Table, ServiceError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.csv");
         std::fs::write(&path, text).unwrap();
@@ -158,11 +164,11 @@ mod tests {
     fn rows_are_found_by_their_key() {
         let text = "Code,Zone,Name,Price\nA,1,\"Ann, Inc\",2.5\nA,2,Bob,x\n";
         let table = load(text, &[("key", "Code,Zone")]).unwrap();
-        let found = |parts: &[&str]| table.look_up(&Key::of(parts));
+        let found = |parts: &[&str]| table.get(&Key::of(parts)).map(<[Cell]>::to_vec);
         // Columns are in the order of their names.
-        assert_eq!(found(&["A", "1"]), Outcome::Found(vec![Cell::Text("Ann, Inc".into()), Cell::Float(2.5)]));
-        assert_eq!(found(&["A", "2"]), Outcome::Found(vec![Cell::Text("Bob".into()), Cell::Null]));
-        assert_eq!(found(&["B", "1"]), Outcome::Missing("not_found".into()));
+        assert_eq!(found(&["A", "1"]), Some(vec![Cell::Text("Ann, Inc".into()), Cell::Float(2.5)]));
+        assert_eq!(found(&["A", "2"]), Some(vec![Cell::Text("Bob".into()), Cell::Null]));
+        assert_eq!(found(&["B", "1"]), None);
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(crate) async fn ask(
 ) -> Answers {
     let batches: Vec<_> =
         keys.chunks(1000).map(|keys| Ok(KeyBatch { keys: Arc::new(StringArray::from_iter_values(keys)) })).collect();
-    let request = EnrichRequest { enricher: enricher.to_owned(), settings };
+    let request = EnrichRequest { enricher: enricher.to_owned(), settings, columns: Vec::new() };
     let rows = service.enrich(request, stream::iter(batches).boxed()).await.unwrap();
     let rows: Vec<RecordBatch> =
         tokio::time::timeout(Duration::from_secs(60), rows.try_collect()).await.expect("answers in time").unwrap();

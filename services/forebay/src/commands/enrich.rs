@@ -152,7 +152,7 @@ pub(crate) fn warm(args: &WarmArgs) -> anyhow::Result<ExitCode> {
     }
     let Some(location) = args.cache.location(true)? else { return Ok(ExitCode::SUCCESS) };
     let keys = key_batches(&args.keys)?;
-    let request = EnrichRequest { enricher: args.enricher.clone(), settings };
+    let request = EnrichRequest { enricher: args.enricher.clone(), settings, columns: Vec::new() };
     runtime()?.block_on(async {
         let service = open(location).await?;
         let mut rows = service.enrich(request, keys).await.map_err(service_error)?;
