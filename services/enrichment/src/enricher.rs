@@ -13,7 +13,9 @@ use crate::keys::Namespace;
 use crate::references::{self, Registry, Table};
 use crate::rows::ColumnSpec;
 use crate::settings::AskSettings;
-use crate::upstreams::{CensusGeocoder, JsonApi, NppesApi, Reference, Upstream, defined_columns, named_parts};
+use crate::upstreams::{
+    CensusGeocoder, GEOCODER, JsonApi, NppesApi, REGISTRY, Reference, Upstream, defined_columns, named_parts,
+};
 
 /// An enricher with its settings, ready to be asked.
 pub(crate) struct Enricher {
@@ -41,8 +43,11 @@ pub(crate) enum Sources {
 pub(crate) struct Asking {
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) settings: AskSettings,
-    /// Name of the way to it. Whoever asks the same host shares one.
-    pub(crate) gate: String,
+    /// Host and port: whoever asks there shares one pace.
+    pub(crate) address: String,
+    /// How it does for those who ask with these settings. What others demand of it, such as an answer within a
+    /// millisecond, says nothing about that.
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Enricher {
@@ -72,13 +77,19 @@ impl Enricher {
             };
             kind.columns().iter().map(column).collect()
         };
+        let url = |default: &str| ask.url.clone().unwrap_or_else(|| default.to_owned());
         let sources = match kind {
             EnricherKind::Nppes => {
-                upstream(kind, Arc::new(NppesApi::new(&ask)?), references::registry(settings, folder)?, ask)
+                let (url, before) = (url(REGISTRY), references::registry(settings, folder)?);
+                upstream(Arc::new(NppesApi::new(&ask)?), before, ask, &url)
             }
-            EnricherKind::Http => upstream(kind, Arc::new(JsonApi::new(&ask, settings, parts.clone())?), None, ask),
+            EnricherKind::Http => {
+                let url = url("");
+                upstream(Arc::new(JsonApi::new(&ask, settings, parts.clone())?), None, ask, &url)
+            }
             EnricherKind::Geocode => {
-                upstream(kind, Arc::new(CensusGeocoder::new(&ask, settings.get("benchmark"))?), None, ask)
+                let url = url(GEOCODER);
+                upstream(Arc::new(CensusGeocoder::new(&ask, settings.get("benchmark"))?), None, ask, &url)
             }
             EnricherKind::Medicare => local(references::medicare(settings)?),
             EnricherKind::Zip => local(references::zips(settings)?),
@@ -92,17 +103,12 @@ fn local(reference: Option<Arc<dyn Reference>>) -> Sources {
     reference.map_or(Sources::Nobody("no_reference_file"), Sources::Reference)
 }
 
-fn upstream(
-    kind: EnricherKind,
-    upstream: Arc<dyn Upstream>,
-    before: Option<Arc<Registry>>,
-    settings: AskSettings,
-) -> Sources {
+fn upstream(upstream: Arc<dyn Upstream>, before: Option<Arc<Registry>>, settings: AskSettings, url: &str) -> Sources {
     // Only the host: what is below it shares the host's patience.
-    let host = settings.url.as_deref().and_then(|url| Url::parse(&url.replace(['{', '}'], "_")).ok());
+    let host = Url::parse(&url.replace(['{', '}'], "_")).ok();
     let host = host.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
-    let gate = format!("{}@{}", kind.as_str(), host.unwrap_or_else(|| "default".to_owned()));
-    Sources::Upstream { before, asking: Asking { upstream, settings, gate } }
+    let gate = Gate::new(settings.concurrency);
+    Sources::Upstream { before, asking: Asking { upstream, settings, address: host.unwrap_or_default(), gate } }
 }
 
 /// An address that somebody gave is a source of its own: what a stand-in answered is not what the registry says, and
@@ -122,71 +128,6 @@ fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<Str
         }
     }
     Namespace::new(format!("{}-{:08x}", kind.as_str(), xxh3_64(what.as_bytes()) >> 32))
-}
-
-/// The way to each upstream, and the lowest rate that somebody who asks it just now wants kept.
-#[derive(Default)]
-pub(crate) struct Gates(std::sync::Mutex<BTreeMap<String, Shared>>);
-
-struct Shared {
-    gate: Arc<Gate>,
-    rates: Vec<f64>,
-    set_rate: Box<dyn Fn(f64) + Send + Sync>,
-}
-
-/// Keeps a rate while it lives.
-pub(crate) struct Keeping {
-    gates: Arc<Gates>,
-    name: String,
-    rate: f64,
-}
-
-/// A gate, and how its rate is set.
-pub(crate) type NewGate = (Arc<Gate>, Box<dyn Fn(f64) + Send + Sync>);
-
-impl Gates {
-    /// The gate of a name. A new one is made by `make`.
-    pub(crate) fn keep(
-        self: &Arc<Self>,
-        name: &str,
-        rate: f64,
-        make: impl FnOnce() -> NewGate,
-    ) -> (Arc<Gate>, Keeping) {
-        let mut gates = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let shared = gates.entry(name.to_owned()).or_insert_with(|| {
-            let (gate, set_rate) = make();
-            Shared { gate, rates: Vec::new(), set_rate }
-        });
-        shared.rates.push(rate);
-        shared.apply();
-        (Arc::clone(&shared.gate), Keeping { gates: Arc::clone(self), name: name.to_owned(), rate })
-    }
-
-    /// Requests a second that may be sent now, over all gates.
-    pub(crate) fn rate(&self) -> f64 {
-        let gates = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        gates.values().filter(|shared| !shared.rates.is_empty()).map(|shared| shared.gate.pace.rate()).sum()
-    }
-}
-
-impl Shared {
-    fn apply(&self) {
-        if let Some(rate) = self.rates.iter().copied().min_by(f64::total_cmp) {
-            (self.set_rate)(rate);
-        }
-    }
-}
-
-impl Drop for Keeping {
-    fn drop(&mut self) {
-        let mut gates = self.gates.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(shared) = gates.get_mut(&self.name) {
-            if let Some(place) = shared.rates.iter().position(|rate| *rate == self.rate) {
-                shared.rates.swap_remove(place);
-            }
-            shared.apply();
-        }
-    }
 }
 
 #[cfg(test)]

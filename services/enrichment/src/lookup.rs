@@ -12,9 +12,10 @@ use crate::answer::{Entry, Outcome, now_millis};
 use crate::call::CallError;
 use crate::enricher::{Asking, Enricher, Sources};
 use crate::flights::{Boarding, Flights, Lead};
-use crate::gate::{Gate, jittered};
+use crate::gate::jittered;
 use crate::keys::{CacheKey, Key, Keys};
 use crate::memory::MemoryCache;
+use crate::pace::Pace;
 use crate::references::Registry;
 use crate::rows::{Resolved, Rows, Source};
 use crate::stats::Stats;
@@ -66,8 +67,8 @@ pub(crate) struct Lookup {
     pub(crate) enricher: Arc<Enricher>,
     /// The columns that the caller wants; without any, all of them.
     pub(crate) columns: Vec<String>,
-    /// The way to the upstream, if there is one.
-    pub(crate) gate: Option<Arc<Gate>>,
+    /// The paces that its calls keep to.
+    pub(crate) paces: Vec<Arc<Pace>>,
 }
 
 /// A claim that is to be settled or given up. Dropped before, it is forgotten, so that it ends by itself.
@@ -364,11 +365,11 @@ impl Lookup {
     /// Sends a request until it is answered or given up. Gives an outcome a key, and how many requests were sent.
     async fn call(&self, keys: &[Key], asking: &Asking) -> (Vec<Outcome>, u32) {
         let all = |outcome: Outcome| vec![outcome; keys.len()];
-        let Some(gate) = &self.gate else { return (all(Outcome::Failed("no_upstream".into())), 0) };
+        let gate = &asking.gate;
         let (mut calls, mut failures, mut turned_away) = (0, 0, 0);
         let mut last: Option<std::borrow::Cow<'static, str>> = None;
         loop {
-            let Ok(pass) = gate.enter(asking.settings.open_wait).await else {
+            let Ok(pass) = gate.enter(&self.paces, asking.settings.open_wait).await else {
                 let reason = "circuit_open".into();
                 return (all(Outcome::Failed(reason)), calls);
             };

@@ -11,12 +11,12 @@ use forebay_api::{BoxStream, EnrichRequest, ErrorKind, KeyBatch, ServiceError};
 use futures::StreamExt;
 use tokio::sync::{OnceCell, watch};
 
-use crate::enricher::{Enricher, Gates, NewGate, Sources};
+use crate::enricher::{Enricher, Sources};
 use crate::flights::Flights;
-use crate::gate::Gate;
 use crate::lookup::{Away, Levels, Lookup};
 use crate::memory::MemoryCache;
 use crate::pace::{Pace, REST, Share};
+use crate::paces::{NewPace, Paces, UpstreamRates};
 use crate::shared::{Link, RedisStore, keep_share};
 use crate::sqlite::SqliteStore;
 use crate::stats::{Snapshot, Stats};
@@ -75,6 +75,8 @@ pub struct EnrichmentConfig {
     pub cache: CacheLocation,
     /// Most bytes of the cache in memory.
     pub memory: u64,
+    /// The service's own limits, which no recipe can go beyond.
+    pub rates: UpstreamRates,
     /// Folder for what is made of reference files: the registry's becomes a store of its own.
     pub folder: PathBuf,
 }
@@ -82,7 +84,7 @@ pub struct EnrichmentConfig {
 /// The enrichment service, in this process.
 pub struct Enrichment {
     levels: Arc<Levels>,
-    gates: Arc<Gates>,
+    paces: Arc<Paces>,
     /// Through which the pace is shared.
     link: Option<Arc<Link>>,
     ready: Mutex<HashMap<String, Arc<OnceCell<Arc<Enricher>>>>>,
@@ -125,8 +127,8 @@ impl Enrichment {
             stats: Stats::default(),
             away: Away::default(),
         };
-        let (gates, ready) = (Arc::new(Gates::default()), Mutex::new(HashMap::new()));
-        Ok(Arc::new(Self { levels: Arc::new(levels), gates, link, ready, folder: config.folder }))
+        let (paces, ready) = (Paces::new(config.rates), Mutex::new(HashMap::new()));
+        Ok(Arc::new(Self { levels: Arc::new(levels), paces, link, ready, folder: config.folder }))
     }
 
     /// What it has done since it was opened.
@@ -136,7 +138,7 @@ impl Enrichment {
 
     /// Requests a second that may be sent now.
     pub fn rate(&self) -> f64 {
-        self.gates.rate()
+        self.paces.rate()
     }
 
     /// What the cache behind the process' own holds; without one, what the process' own does.
@@ -189,26 +191,26 @@ impl Enrichment {
     }
 }
 
-/// The way to an upstream that other replicas ask too.
-fn gate_shared(link: Arc<Link>, name: &str, rate: f64, concurrency: usize) -> NewGate {
+/// A pace that is shared with other replicas.
+fn pace_shared(link: Arc<Link>, name: &str, rate: f64) -> NewPace {
     let pace = Pace::new(Share::NONE, Duration::ZERO);
     let (sender, receiver) = watch::channel(rate);
     tokio::spawn(keep_share(link, name.to_owned(), Arc::downgrade(&pace), receiver));
-    // Who keeps the share ends with the gate; a rate that nobody hears any more is none of our concern.
+    // Who keeps the share ends with the pace; a rate that nobody hears any more is none of our concern.
     (
-        Gate::new(pace, concurrency),
+        pace,
         Box::new(move |rate| {
             sender.send_replace(rate);
         }),
     )
 }
 
-/// The way to an upstream for a process that is alone.
-fn gate_alone(rate: f64, concurrency: usize) -> NewGate {
+/// The pace of a process that is alone.
+fn pace_alone(rate: f64) -> NewPace {
     // The process before this one may have been killed a moment ago.
     let pace = Pace::new(Share::whole(rate), REST);
-    let gate = Gate::new(Arc::clone(&pace), concurrency);
-    (gate, Box::new(move |rate| pace.set_share(Share::whole(rate))))
+    let set = Arc::clone(&pace);
+    (pace, Box::new(move |rate| set.set_share(Share::whole(rate))))
 }
 
 #[async_trait]
@@ -219,19 +221,18 @@ impl forebay_api::Enrichment for Enrichment {
         keys: BoxStream<Result<KeyBatch, ServiceError>>,
     ) -> Result<BoxStream<Result<RecordBatch, ServiceError>>, ServiceError> {
         let enricher = self.enricher(&request).await?;
-        let (gate, keeping) = match &enricher.sources {
+        let kept = match &enricher.sources {
             Sources::Upstream { asking, .. } => {
-                let (rate, concurrency) = (asking.settings.rate, asking.settings.concurrency);
-                let (gate, keeping) = self.gates.keep(&asking.gate, rate, || match &self.link {
-                    Some(link) => gate_shared(Arc::clone(link), &asking.gate, rate, concurrency),
-                    None => gate_alone(rate, concurrency),
-                });
-                (Some(gate), Some(keeping))
+                self.paces.keep(&asking.address, asking.settings.rate, |name, rate| match &self.link {
+                    Some(link) => pace_shared(Arc::clone(link), name, rate),
+                    None => pace_alone(rate),
+                })
             }
-            Sources::Nobody(_) | Sources::Reference(_) => (None, None),
+            Sources::Nobody(_) | Sources::Reference(_) => Vec::new(),
         };
-        let lookup =
-            Arc::new((Lookup { levels: Arc::clone(&self.levels), enricher, columns: request.columns, gate }, keeping));
+        let (paces, keeping): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+        let lookup = Lookup { levels: Arc::clone(&self.levels), enricher, columns: request.columns, paces };
+        let lookup = Arc::new((lookup, keeping));
         let rows = keys.then(move |keys| {
             let lookup = Arc::clone(&lookup);
             async move { lookup.0.answer(&keys?).await }

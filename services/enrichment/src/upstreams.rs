@@ -6,9 +6,9 @@ mod nppes;
 
 use async_trait::async_trait;
 
-pub(crate) use geocode::CensusGeocoder;
+pub(crate) use geocode::{CensusGeocoder, GEOCODER};
 pub(crate) use json::{JsonApi, defined_columns, named_parts, parse_url};
-pub(crate) use nppes::{NppesApi, cells as provider_cells};
+pub(crate) use nppes::{NppesApi, REGISTRY, cells as provider_cells};
 
 use crate::answer::Outcome;
 use crate::call::CallError;

@@ -9,7 +9,7 @@ use anyhow::Context;
 use arrow_array::StringArray;
 use clap::{Args, Subcommand};
 use forebay_api::{BoxStream, EnrichRequest, Enrichment as _, KeyBatch, ServiceError};
-use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig};
+use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_objects::Place;
 use forebay_types::ByteSize;
 use futures::{StreamExt, stream};
@@ -99,7 +99,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn open(cache: CacheLocation) -> anyhow::Result<Arc<Enrichment>> {
-    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, folder: std::env::temp_dir() })
+    let rates = UpstreamRates::default();
+    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, rates, folder: std::env::temp_dir() })
         .await
         .map_err(service_error)
 }
