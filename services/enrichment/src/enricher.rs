@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_schema::DataType;
 use forebay_api::{EnrichRequest, ErrorKind, ServiceError};
+use forebay_budget::Pool;
 use forebay_recipe::EnricherKind;
 use reqwest::Url;
 use xxhash_rust::xxh3::xxh3_64;
@@ -52,7 +53,7 @@ pub(crate) struct Asking {
 
 impl Enricher {
     /// Makes what a request names. Reference files are read here, once.
-    pub(crate) fn new(request: &EnrichRequest, folder: &Path) -> Result<Self, ServiceError> {
+    pub(crate) fn new(request: &EnrichRequest, folder: &Path, pool: &Pool) -> Result<Self, ServiceError> {
         let Some(kind) = EnricherKind::parse(&request.enricher) else {
             let known: Vec<_> = EnricherKind::ALL.iter().map(|kind| kind.as_str()).collect();
             let message = format!("there is no enricher '{}': there are {}", request.enricher, known.join(", "));
@@ -80,7 +81,7 @@ impl Enricher {
         let url = |default: &str| ask.url.clone().unwrap_or_else(|| default.to_owned());
         let sources = match kind {
             EnricherKind::Nppes => {
-                let (url, before) = (url(REGISTRY), references::registry(settings, folder)?);
+                let (url, before) = (url(REGISTRY), references::registry(settings, folder, pool)?);
                 upstream(Arc::new(NppesApi::new(&ask)?), before, ask, &url)
             }
             EnricherKind::Http => {
@@ -91,9 +92,11 @@ impl Enricher {
                 let url = url(GEOCODER);
                 upstream(Arc::new(CensusGeocoder::new(&ask, settings.get("benchmark"))?), None, ask, &url)
             }
-            EnricherKind::Medicare => local(references::medicare(settings)?),
-            EnricherKind::Zip => local(references::zips(settings)?),
-            EnricherKind::Table => local(Table::load(settings)?.map(|table| Arc::new(table) as Arc<dyn Reference>)),
+            EnricherKind::Medicare => local(references::medicare(settings, pool)?),
+            EnricherKind::Zip => local(references::zips(settings, pool)?),
+            EnricherKind::Table => {
+                local(Table::load(settings, pool)?.map(|table| Arc::new(table) as Arc<dyn Reference>))
+            }
         };
         Ok(Self { namespace: namespace(kind, &columns, settings), parts, columns, sources })
     }

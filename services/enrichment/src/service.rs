@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use forebay_api::{BoxStream, EnrichRequest, ErrorKind, KeyBatch, ServiceError};
+use forebay_budget::Pool;
 use futures::StreamExt;
 use tokio::sync::{OnceCell, watch};
 
@@ -17,6 +18,7 @@ use crate::lookup::{Away, Levels, Lookup};
 use crate::memory::MemoryCache;
 use crate::pace::{Pace, REST, Share};
 use crate::paces::{NewPace, Paces, UpstreamRates};
+use crate::references::EXCEEDS_MEMORY;
 use crate::shared::{Link, RedisStore, keep_share};
 use crate::sqlite::SqliteStore;
 use crate::stats::{Snapshot, Stats};
@@ -77,6 +79,8 @@ pub struct EnrichmentConfig {
     pub memory: u64,
     /// The service's own limits, which no recipe can go beyond.
     pub rates: UpstreamRates,
+    /// Memory of reference files.
+    pub references: Pool,
     /// Folder for what is made of reference files: the registry's becomes a store of its own.
     pub folder: PathBuf,
 }
@@ -88,6 +92,7 @@ pub struct Enrichment {
     /// Through which the pace is shared.
     link: Option<Arc<Link>>,
     ready: Mutex<HashMap<String, Arc<OnceCell<Arc<Enricher>>>>>,
+    references: Pool,
     folder: PathBuf,
 }
 
@@ -128,7 +133,14 @@ impl Enrichment {
             away: Away::default(),
         };
         let (paces, ready) = (Paces::new(config.rates), Mutex::new(HashMap::new()));
-        Ok(Arc::new(Self { levels: Arc::new(levels), paces, link, ready, folder: config.folder }))
+        Ok(Arc::new(Self {
+            levels: Arc::new(levels),
+            paces,
+            link,
+            ready,
+            references: config.references,
+            folder: config.folder,
+        }))
     }
 
     /// What it has done since it was opened.
@@ -169,8 +181,17 @@ impl Enrichment {
         }
     }
 
-    /// The enricher of a request. Making one may read large files, off the asynchronous threads.
+    /// The enricher of a request.
     async fn enricher(&self, request: &EnrichRequest) -> Result<Arc<Enricher>, ServiceError> {
+        match self.make(request).await {
+            // Those that nobody uses just now may hold what is missing.
+            Err(error) if error.reason == EXCEEDS_MEMORY && self.forget_idle() => self.make(request).await,
+            made => made,
+        }
+    }
+
+    /// An enricher that is ready, or a new one. Making one may read large files, off the asynchronous threads.
+    async fn make(&self, request: &EnrichRequest) -> Result<Arc<Enricher>, ServiceError> {
         let name = format!("{} {:?}", request.enricher, request.settings);
         let ready = {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,13 +202,21 @@ impl Enrichment {
         };
         // Those who ask for another one do not wait for this one's files.
         let make = async || {
-            let (request, folder) = (request.clone(), self.folder.clone());
-            let made = tokio::task::spawn_blocking(move || Enricher::new(&request, &folder)).await;
+            let (request, folder, references) = (request.clone(), self.folder.clone(), self.references.clone());
+            let made = tokio::task::spawn_blocking(move || Enricher::new(&request, &folder, &references)).await;
             let made =
                 made.map_err(|error| ServiceError::internal(format!("an enricher could not be made: {error}")))?;
             Ok::<_, ServiceError>(Arc::new(made?))
         };
         ready.get_or_try_init(make).await.cloned()
+    }
+
+    /// Lets go of enrichers that nobody uses. True if there was one.
+    fn forget_idle(&self) -> bool {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = ready.len();
+        ready.retain(|_, enricher| enricher.get().is_none_or(|enricher| Arc::strong_count(enricher) > 1));
+        ready.len() < before
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use forebay_api::TenantLimits;
+use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_gateway::Reach;
@@ -66,6 +67,9 @@ const PROGRAM: ByteSize = ByteSize::mib(40);
 const ANSWERS: ByteSize = ByteSize::mib(32);
 
 const MIB: ByteSize = ByteSize::mib(1);
+
+/// Least memory of its reference files.
+const REFERENCES: ByteSize = ByteSize::mib(16);
 
 /// First wait for a database that does not answer; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -174,7 +178,10 @@ impl Node {
                 settings.memory.map_or(ANSWERS, |memory| ByteSize(memory.0.saturating_sub(PROGRAM.0).max(MIB.0) / 2));
             let folder = settings.spill.clone().unwrap_or_else(std::env::temp_dir);
             let (cache, rates) = (cache(settings, None)?, upstream_rates(settings)?);
-            let config = EnrichmentConfig { cache, memory: memory.0, rates, folder };
+            // As much as for answers, and at least what a year of the fee schedule takes.
+            let references = memory.0.max(REFERENCES.0);
+            let references = Budget::new(references).pool("references", references)?;
+            let config = EnrichmentConfig { cache, memory: memory.0, rates, references, folder };
             let enrichment = Enrichment::open(config).await.map_err(service_error)?;
             sampler::enrichment(Arc::clone(&enrichment), &metrics, node.stop.clone(), &mut node.tasks);
             services = services.enrichment(enrichment);
@@ -405,6 +412,7 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         tables: settings.tables.unwrap_or(6),
         steps: true,
         enrichment: roles.transform && roles.gateway,
+        references: roles.transform && roles.gateway,
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),
         sink: settings.sink_url.is_some(),

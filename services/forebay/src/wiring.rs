@@ -116,7 +116,8 @@ impl Wiring {
     /// The enrichment service of this process.
     pub(crate) async fn enrichment(&self, cache: CacheLocation, folder: PathBuf) -> anyhow::Result<Arc<Enrichment>> {
         let rates = self.upstream_rates.clone();
-        let config = EnrichmentConfig { cache, memory: self.plan.of("answers"), rates, folder };
+        let references = self.pool("references")?;
+        let config = EnrichmentConfig { cache, memory: self.plan.of("answers"), rates, references, folder };
         Enrichment::open(config).await.map_err(crate::commands::service_error)
     }
 

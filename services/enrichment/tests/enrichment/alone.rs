@@ -83,7 +83,7 @@ async fn the_limit_holds_and_is_used() {
     let answers = ask(&service, "nppes", settings(&upstream.url(), &[("rate", "20")]), &npis(100_000_000, 60)).await;
     assert_eq!((answers.reason(None), upstream.repeated()), (60, 0));
     assert!(upstream.most_in_a_second() <= 20, "{}", upstream.most_in_a_second());
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

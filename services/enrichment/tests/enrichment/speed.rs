@@ -10,7 +10,7 @@ use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig, UpstreamRa
 use forebay_standin::RegistryConfig;
 use forebay_testing::redis::Redis;
 
-use crate::support::{Upstream, ask, ask_by, npis, settings};
+use crate::support::{Upstream, ask, ask_by, npis, references, settings};
 
 /// Keys of an MGET, callers at a time, and for how long each is measured.
 const BATCH: usize = 10;
@@ -79,6 +79,7 @@ async fn the_redis_level_beside_redis_benchmark() {
         cache: CacheLocation::Redis(redis.url()),
         memory: 0,
         rates: UpstreamRates::default(),
+        references: references(0),
         folder: std::env::temp_dir(),
     };
     let service = Enrichment::open(config).await.unwrap();

@@ -8,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use forebay_api::{CALLS_COLUMN, EnrichRequest, Enrichment as _, KeyBatch, REASON_COLUMN, SOURCE_COLUMN, ServiceError};
+use forebay_budget::{Budget, Pool};
 use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_nppes::Npi;
 use forebay_standin::{Registry, RegistryConfig};
@@ -75,16 +76,28 @@ pub(crate) async fn service(cache: CacheLocation) -> Arc<Enrichment> {
     service_in(cache, &std::env::temp_dir()).await
 }
 
+/// Memory for reference files.
+pub(crate) fn references(bytes: u64) -> Pool {
+    Budget::new(bytes).pool("references", bytes).unwrap()
+}
+
 /// A service that has a rate of its own for an upstream.
 pub(crate) async fn limited(upstream: &Upstream, rate: u32) -> Arc<Enrichment> {
     let rates = format!("{}={rate}", upstream.address).parse().unwrap();
     let (cache, folder) = (CacheLocation::Memory, std::env::temp_dir());
-    Enrichment::open(EnrichmentConfig { cache, memory: 16 << 20, rates, folder }).await.unwrap()
+    Enrichment::open(EnrichmentConfig { cache, memory: 16 << 20, rates, references: references(0), folder })
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn service_in(cache: CacheLocation, folder: &Path) -> Arc<Enrichment> {
-    let config =
-        EnrichmentConfig { cache, memory: 16 << 20, rates: UpstreamRates::default(), folder: folder.to_owned() };
+    let config = EnrichmentConfig {
+        cache,
+        memory: 16 << 20,
+        rates: UpstreamRates::default(),
+        references: references(32 << 20),
+        folder: folder.to_owned(),
+    };
     Enrichment::open(config).await.unwrap()
 }
 

@@ -9,6 +9,7 @@ use anyhow::Context;
 use arrow_array::StringArray;
 use clap::{Args, Subcommand};
 use forebay_api::{BoxStream, EnrichRequest, Enrichment as _, KeyBatch, ServiceError};
+use forebay_budget::Budget;
 use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_objects::Place;
 use forebay_types::ByteSize;
@@ -20,6 +21,9 @@ use crate::embedded::state_folder;
 
 /// The cache in memory of a command that only looks keys up.
 const ANSWERS: ByteSize = ByteSize::mib(32);
+
+/// Memory for its reference files.
+const REFERENCES: ByteSize = ByteSize::mib(128);
 
 /// Keys of a batch.
 const KEYS: usize = 8192;
@@ -99,8 +103,9 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn open(cache: CacheLocation) -> anyhow::Result<Arc<Enrichment>> {
-    let rates = UpstreamRates::default();
-    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, rates, folder: std::env::temp_dir() })
+    let references = Budget::new(REFERENCES.0).pool("references", REFERENCES.0)?;
+    let (rates, folder) = (UpstreamRates::default(), std::env::temp_dir());
+    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, rates, references, folder })
         .await
         .map_err(service_error)
 }
