@@ -210,3 +210,78 @@ fn separate_services_give_the_same_table_and_keep_to_the_limit_through_kills() {
     assert_eq!(suite.rows("a", "claims"), suite.scratch.rows("alone", "claims"));
     suite.clean("a", &["claims"]);
 }
+
+/// An API of somebody's own: it knows items below 5, and counts who asks.
+fn api() -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    // It ends with the process of the tests.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let parts: Vec<&str> = path.split('/').collect();
+            let body = match parts.as_slice() {
+                ["", "item", code, zone] if code.starts_with(['0', '1', '2', '3', '4']) => {
+                    format!("{{\"data\":{{\"name\":\"{code} in {zone}\",\"prices\":[1.5,\"2.5\"]}},\"unknown\":[]}}")
+                }
+                _ => "{\"data\":null}".to_owned(),
+            };
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            std::io::Write::write_all(&mut stream, [head, body].concat().as_bytes()).unwrap();
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_users_own_api_and_table_become_columns_by_the_recipe_alone() {
+    let scratch = Scratch::new();
+    let (url, asked) = api();
+    scratch.write("zones.csv", "Zone,Label\nz0,North\nz1,\"South, far\"\n");
+    let recipe = format!(
+        "name: items\nrecord: {{table: items, fields: {{id: {{type: string}}, code: {{type: int32}}, zone: {{type: string}}}}}}\n\
+         steps:\n  - enrich:\n      table: items\n      enricher: http\n      key: {{code: code, zone: zone}}\n      columns:\n        \
+         name: {{path: /data/name}}\n        price: {{path: /data/prices/1, type: float}}\n      reason: why\n      settings: \
+         {{url: '{url}/item/{{code}}/{{zone}}', rate: 200, found: /data}}\n  - enrich:\n      table: items\n      enricher: table\n      \
+         key: zone\n      columns: {{label: {{path: Label}}}}\n      reason: zone_reason\n      settings: {{file: {}, key: Zone}}\n",
+        scratch.path("zones.csv").display()
+    );
+    scratch.write("items.yaml", recipe);
+    let rows: String = (0..400).map(|n| format!("I{n:03},{},z{}\n", n % 10, n % 3)).collect();
+    scratch.write("items.csv", format!("id,code,zone\n{rows}X,,\n"));
+    let outcome = scratch.run("items.yaml", "items.csv", "out", &[]);
+    outcome.expect(0).conserved();
+    // Each pair of code and zone once, also those that are not there.
+    assert_eq!((asked.load(std::sync::atomic::Ordering::Relaxed), enrichment(&outcome, "upstream_calls")), (30, 30));
+    let rows = scratch.rows("out", "items");
+    let with = |text: &str| rows.iter().filter(|row| row.contains(text)).count();
+    assert_eq!((rows.len(), with("4 in z1"), with("|2.5|"), with("South, far")), (401, 14, 200, 133));
+    assert_eq!(rows.iter().filter(|row| row.contains("not_found")).count(), 266);
+    assert_eq!(with("no_key"), 1);
+}
+
+#[test]
+fn a_reference_that_does_not_fit_in_the_budget_is_refused_with_the_remedy() {
+    let scratch = Scratch::new();
+    let rows: String = (0..200_000).map(|n| format!("{n:05},A label of some length for the zone {n}\n")).collect();
+    scratch.write("zones.csv", format!("Zone,Label\n{rows}"));
+    let recipe = format!(
+        "name: items\nrecord: {{table: items, fields: {{zone: {{type: string}}}}}}\nsteps:\n  - enrich: {{table: items, enricher: \
+         table, key: zone, columns: {{label: {{path: Label}}}}, settings: {{file: {}, key: Zone}}}}\n",
+        scratch.path("zones.csv").display()
+    );
+    scratch.write("items.yaml", recipe);
+    scratch.write("items.csv", "zone\n00001\n");
+    let args = |memory| ["run", "items.yaml", "items.csv", "--output", "out", "--memory", memory];
+    let refused = scratch.forebay(&args("128MiB"));
+    let text = &refused.expect(1).stderr;
+    assert!(text.contains("zones.csv") && text.contains("'references'") && text.contains("more memory"), "{text}");
+    scratch.forebay(&args("1GiB")).expect(0).conserved();
+    assert_eq!(scratch.rows("out", "items").len(), 1);
+}

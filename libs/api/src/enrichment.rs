@@ -22,6 +22,8 @@ pub struct EnrichRequest {
     pub enricher: String,
     /// The recipe's settings for it.
     pub settings: BTreeMap<String, String>,
+    /// The columns that are wanted; all of them if there are none here.
+    pub columns: Vec<String>,
 }
 
 /// Unique keys to look up.
@@ -34,8 +36,8 @@ pub struct KeyBatch {
 /// Turns keys into columns.
 #[async_trait]
 pub trait Enrichment: Send + Sync {
-    /// Looks keys up. Answers one batch a key batch, in order: a row a key, with the enricher's columns,
-    /// [`REASON_COLUMN`], [`SOURCE_COLUMN`] and [`CALLS_COLUMN`]. A failed look-up is never a failed call.
+    /// Looks keys up. Answers one batch a key batch, in order: a row a key, with the enricher's columns
+    /// that are wanted, [`REASON_COLUMN`], [`SOURCE_COLUMN`] and [`CALLS_COLUMN`]. A failed look-up is never a failed call.
     async fn enrich(
         &self,
         request: EnrichRequest,

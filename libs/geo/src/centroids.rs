@@ -47,6 +47,11 @@ pub enum CentroidsError {
 impl Centroids {
     /// Reads the Gazetteer's file, packed or not, with tabs (to 2024) or bars (from 2025) between its columns.
     pub fn load(path: &Path) -> Result<Self, CentroidsError> {
+        Self::load_within(path, &mut |_| Ok(()))
+    }
+
+    /// As [`Centroids::load`], in memory that is asked for as it is needed: `room` says why there is none.
+    pub fn load_within(path: &Path, room: &mut dyn FnMut(u64) -> Result<(), String>) -> Result<Self, CentroidsError> {
         let io = |source| CentroidsError::Io { path: path.to_owned(), source };
         let format = |problem| CentroidsError::Format { path: path.to_owned(), problem };
         let mut file = BufReader::new(File::open(path).map_err(io)?);
@@ -54,7 +59,7 @@ impl Centroids {
         let is_packed = file.read_exact(&mut start).is_ok() && &start == b"PK";
         file.rewind().map_err(io)?;
         if !is_packed {
-            return Self::read(file).map_err(format);
+            return Self::read(file, room).map_err(format);
         }
         let packed =
             |error: zip::result::ZipError| format(format!("the archive can't be read ({error}): fetch it again"));
@@ -63,10 +68,10 @@ impl Centroids {
         let member = names.iter().find(|name| name.ends_with(".txt")).map(ToString::to_string);
         drop(names);
         let member = member.ok_or_else(|| format("the archive has no text file".to_owned()))?;
-        Self::read(archive.by_name(&member).map_err(packed)?).map_err(format)
+        Self::read(archive.by_name(&member).map_err(packed)?, room).map_err(format)
     }
 
-    fn read(reader: impl Read) -> Result<Self, String> {
+    fn read(reader: impl Read, room: &mut dyn FnMut(u64) -> Result<(), String>) -> Result<Self, String> {
         let mut reader = BufReader::new(reader.take(LONGEST));
         let is_tab = std::io::BufRead::fill_buf(&mut reader).map_err(|error| error.to_string())?;
         let is_tab =
@@ -97,6 +102,12 @@ impl Centroids {
                 continue;
             };
             let point = five_digits(cell(zip)).zip(Point::parse(cell(latitude), cell(longitude)));
+            if points.len() == points.capacity() {
+                // While they move into a place twice as large, they are there in both.
+                let more = points.len().max(1_024) * 2;
+                room((more * size_of::<(u32, Point)>()) as u64)?;
+                points.reserve_exact(more - points.len());
+            }
             points.push(point.ok_or_else(|| format!("row {row} has no ZIP code of five digits or no coordinates"))?);
         }
         if points.is_empty() {
@@ -149,7 +160,7 @@ mod tests {
         00601|860Z200US00601|1|2|3|4|18.180555|-66.749961\r\n03001|860Z200US03001|1|2|3|4|42.8|-71.5\r\n";
 
     fn read(text: &str) -> Result<Centroids, String> {
-        Centroids::read(text.as_bytes())
+        Centroids::read(text.as_bytes(), &mut |_| Ok(()))
     }
 
     #[test]
@@ -184,6 +195,12 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_in_memory_is_refused() {
+        let error = Centroids::read(TABS.as_bytes(), &mut |bytes| Err(format!("no room for {bytes}"))).unwrap_err();
+        assert!(error.starts_with("no room for 49152"), "{error}");
+    }
+
+    #[test]
     fn another_file_is_refused_with_what_is_wrong() {
         for (text, problem) in [
             ("", "no rows"),
@@ -202,7 +219,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..300) {
             let text = [&TABS.as_bytes()[..cut.min(TABS.len())], &bytes].concat();
-            if let Ok(centroids) = Centroids::read(text.as_slice()) {
+            if let Ok(centroids) = Centroids::read(text.as_slice(), &mut |_| Ok(())) {
                 prop_assert!(!centroids.is_empty());
             }
         }

@@ -6,8 +6,10 @@ mod decimal;
 mod file;
 mod period;
 mod reason;
+mod room;
 mod tables;
 
 pub use decimal::{Cents, Fixed};
 pub use reason::{LoadError, Reason};
+pub use room::Room;
 pub use tables::{Locality, MedicareTables, Query, Setting, Sources};

@@ -100,6 +100,14 @@ pub enum LoadError {
         /// What is wrong, and in which line.
         problem: String,
     },
+    /// What is in it does not fit in the memory that there is for it.
+    #[error("'{}' does not fit in memory: {problem}", path.display())]
+    Room {
+        /// The file.
+        path: PathBuf,
+        /// How much there is.
+        problem: String,
+    },
 }
 
 impl LoadError {

@@ -11,6 +11,7 @@ use jiff::civil::Date;
 
 use crate::decimal::{Cents, Fixed, price, times};
 use crate::period::Editions;
+use crate::room::{Held, Room};
 use crate::{LoadError, Reason};
 use factors::{Facilities, Factors};
 pub use localities::Locality;
@@ -86,6 +87,12 @@ pub struct MedicareTables {
 impl MedicareTables {
     /// Reads the files, each as a stream. Blocks, for about a tenth of a second a year.
     pub fn load(sources: &Sources) -> Result<Self, LoadError> {
+        Self::load_within(sources, &mut |_| Ok(()))
+    }
+
+    /// As [`MedicareTables::load`], in memory that is asked for as it is needed. The tables keep what they were given.
+    pub fn load_within(sources: &Sources, room: &mut Room<'_>) -> Result<Self, LoadError> {
+        let mut held = Held::new(room);
         let mut tables = Self {
             releases: Editions::default(),
             places: Places::default(),
@@ -93,20 +100,20 @@ impl MedicareTables {
             facilities: sources.facilities.as_deref().map_or_else(Facilities::shipped, Facilities::load)?,
         };
         for path in &sources.relative_values {
-            let (from, release) = relative_values::read(path)?;
+            let (from, release) = relative_values::read(path, &mut held)?;
             tables.releases.add(from, release);
         }
         for path in &sources.price_indices {
-            tables.places.add_indices(path)?;
+            tables.places.add_indices(path, &mut held)?;
         }
         for path in &sources.zip5 {
-            tables.places.add_five(path)?;
+            tables.places.add_five(path, &mut held)?;
         }
         for path in &sources.zip9 {
-            tables.places.add_nine(path)?;
+            tables.places.add_nine(path, &mut held)?;
         }
         for path in &sources.anesthesia {
-            tables.places.add_anesthesia(path)?;
+            tables.places.add_anesthesia(path, &mut held)?;
         }
         Ok(tables)
     }

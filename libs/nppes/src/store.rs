@@ -93,6 +93,11 @@ impl Store {
         }
     }
 
+    /// Bytes of its index in memory.
+    pub fn index_bytes(&self) -> u64 {
+        (self.firsts.len() * size_of::<u32>() + self.offsets.len() * size_of::<u64>()) as u64
+    }
+
     /// What the store holds.
     pub fn info(&self) -> StoreInfo {
         self.info

@@ -1,6 +1,8 @@
 //! Columns from the enrichment service: the unique keys of a chunk, asked for once, joined back by place.
 
-use std::collections::{BTreeMap, HashMap};
+mod unique;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -11,6 +13,8 @@ use datafusion::arrow::compute::{cast, concat, take};
 use forebay_api::{BoxStream, CALLS_COLUMN, EnrichRequest, KeyBatch, REASON_COLUMN, SOURCE_COLUMN, ServiceError};
 use forebay_recipe::{Added, EnrichStep};
 use futures::{StreamExt, TryStreamExt, stream};
+
+use unique::UniqueKeys;
 
 use crate::{ChunkTable, StepContext, StepError};
 
@@ -37,15 +41,6 @@ pub(crate) struct PlannedEnrich {
     knows_nothing: bool,
 }
 
-/// The unique keys of a chunk, and which of them each row has.
-struct Unique {
-    /// A column a part.
-    parts: Vec<Vec<String>>,
-    /// A batch of places a batch of rows; null where there is no key.
-    places: Vec<UInt32Array>,
-    count: usize,
-}
-
 impl PlannedEnrich {
     pub(crate) fn plan(index: usize, step: &EnrichStep, tables: &[(String, SchemaRef)]) -> Result<Self, StepError> {
         let fail = |message: String| StepError::Enrich { step: index, message };
@@ -59,7 +54,7 @@ impl PlannedEnrich {
                 .index_of(&column)
                 .map_err(|_| fail(format!("the key's column '{column}' is none of the table '{}'", step.table)))?;
             let kind = schema.field(place).data_type();
-            if !matches!(kind, DataType::Utf8 | DataType::Int32 | DataType::Int64 | DataType::Date32) {
+            if !unique::is_key(kind) {
                 return Err(fail(format!(
                     "the key's column '{column}' is {kind}: keys are text, whole numbers or dates"
                 )));
@@ -78,10 +73,15 @@ impl PlannedEnrich {
             }
             fields.push(Field::new(name, kind, true));
         }
+        let request = EnrichRequest {
+            enricher: step.enricher.as_str().to_owned(),
+            settings: step.request_settings(),
+            columns: added.iter().map(|added| added.from.clone()).collect(),
+        };
         Ok(Self {
             index,
             table: step.table.clone(),
-            request: EnrichRequest { enricher: step.enricher.as_str().to_owned(), settings: step.request_settings() },
+            request,
             key,
             added,
             reason: step.reason.clone(),
@@ -116,14 +116,15 @@ impl PlannedEnrich {
             return Ok(());
         }
         let permit = context.permit().await;
-        let unique = self.unique(&table.batches).map_err(|error| self.fail(error))?;
+        let columns: Vec<usize> = self.key.iter().map(|(_, column)| *column).collect();
+        let unique = UniqueKeys::of(&table.batches, &columns).map_err(|error| self.fail(error))?;
         // Others may use the processor while we wait for answers.
         drop(permit);
         let answers = self.ask(&unique, context).await?;
         let permit = context.permit().await;
         count(&answers, counts);
         let columns = self.columns(&answers)?;
-        for (batch, places) in table.batches.iter_mut().zip(&unique.places) {
+        for (batch, places) in table.batches.iter_mut().zip(unique.places()) {
             *batch = self.join(batch, places, &columns).map_err(|error| self.fail(error))?;
         }
         drop(permit);
@@ -137,7 +138,7 @@ impl PlannedEnrich {
         let added = self.schema.fields()[arrays.len()..].iter().take(self.added.len());
         arrays.extend(added.map(|field| arrow_array::new_null_array(field.data_type(), rows)));
         if self.reason.is_some() {
-            arrays.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(NO_FILE, rows))));
+            arrays.push(Arc::new(StringArray::new_repeated(NO_FILE, rows)));
         }
         RecordBatch::try_new(Arc::clone(&self.schema), arrays)
     }
@@ -146,69 +147,23 @@ impl PlannedEnrich {
         StepError::Enrich { step: self.index, message: error.to_string() }
     }
 
-    fn unique(&self, batches: &[RecordBatch]) -> Result<Unique, ArrowError> {
-        let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
-        let mut unique = Unique { parts: vec![Vec::new(); self.key.len()], places: Vec::new(), count: 0 };
-        let mut key = Vec::new();
-        for batch in batches {
-            let columns = self
-                .key
-                .iter()
-                .map(|(_, column)| cast(batch.column(*column), &DataType::Utf8))
-                .collect::<Result<Vec<_>, _>>()?;
-            let columns: Vec<&StringArray> = columns.iter().map(|column| column.as_string::<i32>()).collect();
-            let mut places = Vec::with_capacity(batch.num_rows());
-            for row in 0..batch.num_rows() {
-                if columns.iter().all(|column| column.is_null(row)) {
-                    places.push(None);
-                    continue;
-                }
-                key.clear();
-                for column in &columns {
-                    let part = if column.is_valid(row) { column.value(row) } else { "" };
-                    // With its length, so that no text can pass for two.
-                    key.extend_from_slice(&part.len().to_le_bytes());
-                    key.extend_from_slice(part.as_bytes());
-                }
-                if let Some(place) = known.get(&key) {
-                    places.push(Some(*place));
-                    continue;
-                }
-                let place = unique.count as u32;
-                known.insert(key.clone(), place);
-                for (part, column) in unique.parts.iter_mut().zip(&columns) {
-                    part.push(if column.is_valid(row) { column.value(row).to_owned() } else { String::new() });
-                }
-                unique.count += 1;
-                places.push(Some(place));
-            }
-            unique.places.push(UInt32Array::from(places));
-        }
-        Ok(unique)
-    }
-
     /// The key batches that are sent: one column, or a struct of the parts.
-    fn key_batches(&self, unique: &Unique) -> Result<Vec<KeyBatch>, ArrowError> {
-        let mut batches = Vec::new();
-        let mut from = 0;
-        while from < unique.count {
-            let to = (from + KEYS).min(unique.count);
-            let column = |part: &Vec<String>| Arc::new(StringArray::from_iter_values(&part[from..to])) as ArrayRef;
-            let keys: ArrayRef = match unique.parts.as_slice() {
-                [part] if self.key.len() == 1 => column(part),
-                parts => {
-                    let fields: Fields =
-                        self.key.iter().map(|(name, _)| Field::new(name, DataType::Utf8, true)).collect();
-                    Arc::new(StructArray::try_new(fields, parts.iter().map(column).collect(), None)?)
-                }
-            };
-            batches.push(KeyBatch { keys });
-            from = to;
-        }
-        Ok(batches)
+    fn key_batches(&self, unique: &UniqueKeys) -> Result<Vec<KeyBatch>, ArrowError> {
+        let keys: ArrayRef = match unique.parts() {
+            // The recipe may name the part of a key that has only one.
+            [part] if self.key[0].0 == "key" => Arc::clone(part),
+            parts => {
+                let field =
+                    |((name, _), part): (&(String, usize), &ArrayRef)| Field::new(name, part.data_type().clone(), true);
+                let fields: Fields = self.key.iter().zip(parts).map(field).collect();
+                Arc::new(StructArray::try_new(fields, parts.to_vec(), None)?)
+            }
+        };
+        let batch = |from: usize| KeyBatch { keys: keys.slice(from, KEYS.min(keys.len() - from)) };
+        Ok((0..keys.len()).step_by(KEYS).map(batch).collect())
     }
 
-    async fn ask(&self, unique: &Unique, context: &StepContext) -> Result<Vec<RecordBatch>, StepError> {
+    async fn ask(&self, unique: &UniqueKeys, context: &StepContext) -> Result<Vec<RecordBatch>, StepError> {
         let batches = self.key_batches(unique).map_err(|error| self.fail(error))?;
         if batches.is_empty() {
             return Ok(Vec::new());
@@ -218,8 +173,8 @@ impl PlannedEnrich {
         // Bounded: a row a unique key of one chunk.
         let answers: Vec<RecordBatch> = answers.try_collect().await.map_err(StepError::Service)?;
         let rows: usize = answers.iter().map(RecordBatch::num_rows).sum();
-        if rows != unique.count {
-            return Err(self.fail(format!("the enrichment service answered {rows} of {} keys", unique.count)));
+        if rows != unique.len() {
+            return Err(self.fail(format!("the enrichment service answered {rows} of {} keys", unique.len())));
         }
         Ok(answers)
     }
@@ -240,7 +195,9 @@ impl PlannedEnrich {
                 if parts.is_empty() {
                     return Ok(arrow_array::new_empty_array(field.data_type()));
                 }
-                let column = concat(&parts).and_then(|column| cast(&column, field.data_type()));
+                let column = concat(&parts).and_then(|column| {
+                    if column.data_type() == field.data_type() { Ok(column) } else { cast(&column, field.data_type()) }
+                });
                 column.map_err(|error| self.fail(error))
             })
             .collect()
@@ -273,8 +230,19 @@ fn count(answers: &[RecordBatch], counts: &mut BTreeMap<String, u64>) {
     for answer in answers {
         add("keys", answer.num_rows() as u64);
         if let Some(sources) = answer.column_by_name(SOURCE_COLUMN).and_then(|column| column.as_string_opt::<i32>()) {
-            for source in sources.iter().flatten() {
-                add(source, 1);
+            // Most of a batch come from one place.
+            let (mut source, mut rows) = ("", 0);
+            for next in sources.iter().flatten() {
+                if next != source {
+                    if rows > 0 {
+                        add(source, rows);
+                    }
+                    (source, rows) = (next, 0);
+                }
+                rows += 1;
+            }
+            if rows > 0 {
+                add(source, rows);
             }
         }
         if let Some(calls) =

@@ -9,13 +9,20 @@ pub(crate) enum Cell {
     Text(Box<str>),
     Int(i64),
     Float(f64),
-    /// In units of the column's scale.
-    Decimal(i128),
 }
 
 impl Cell {
     pub(crate) fn text(text: Option<impl Into<Box<str>>>) -> Self {
         text.map_or(Self::Null, |text| Self::Text(text.into()))
+    }
+
+    pub(crate) fn as_ref(&self) -> CellRef<'_> {
+        match self {
+            Self::Null => CellRef::Null,
+            Self::Text(text) => CellRef::Text(text),
+            Self::Int(value) => CellRef::Int(*value),
+            Self::Float(value) => CellRef::Float(*value),
+        }
     }
 }
 
@@ -41,7 +48,6 @@ const NULL: u8 = 0;
 const TEXT: u8 = 1;
 const INT: u8 = 2;
 const FLOAT: u8 = 3;
-const DECIMAL: u8 = 4;
 
 /// What a cache holds of a key, in a compact form: a byte that says what it is, the milliseconds since 1970 until which
 /// it is fresh, then the values or the reason.
@@ -104,13 +110,14 @@ impl Entry {
     }
 }
 
-/// A value in an entry.
+/// A value of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CellRef<'a> {
     Null,
     Text(&'a str),
     Int(i64),
     Float(f64),
+    /// In units of the column's scale. No entry has one.
     Decimal(i128),
 }
 
@@ -136,10 +143,6 @@ fn write_cell(bytes: &mut Vec<u8>, cell: &Cell) {
         }
         Cell::Float(value) => {
             bytes.push(FLOAT);
-            bytes.extend_from_slice(&value.to_le_bytes());
-        }
-        Cell::Decimal(value) => {
-            bytes.push(DECIMAL);
             bytes.extend_from_slice(&value.to_le_bytes());
         }
     }
@@ -177,7 +180,6 @@ impl<'a> Iterator for Cells<'a> {
             }
             INT => Some(CellRef::Int(i64::from_le_bytes(self.take(8)?.try_into().ok()?))),
             FLOAT => Some(CellRef::Float(f64::from_le_bytes(self.take(8)?.try_into().ok()?))),
-            DECIMAL => Some(CellRef::Decimal(i128::from_le_bytes(self.take(16)?.try_into().ok()?))),
             _ => None,
         }
     }
@@ -191,11 +193,11 @@ mod tests {
     fn entries_give_back_what_they_were_made_of() {
         let long = "x".repeat(70_000);
         let cells = vec![Cell::Null, Cell::Text("Zoë".into()), Cell::Text(long.as_str().into()), Cell::Int(-7)];
-        let cells = [cells, vec![Cell::Float(0.5), Cell::Decimal(-12_345), Cell::Text("".into())]].concat();
+        let cells = [cells, vec![Cell::Float(0.5), Cell::Text("".into())]].concat();
         let entry = Entry::new(&Outcome::Found(cells), Duration::from_secs(60));
         let entry = Entry::from_bytes(entry.as_bytes()).unwrap();
         let wanted = [CellRef::Null, CellRef::Text("Zoë"), CellRef::Text(&long), CellRef::Int(-7), CellRef::Float(0.5)];
-        let wanted = [wanted.as_slice(), &[CellRef::Decimal(-12_345), CellRef::Text("")]].concat();
+        let wanted = [wanted.as_slice(), &[CellRef::Text("")]].concat();
         assert_eq!(entry.cells().collect::<Vec<_>>(), wanted);
         assert!(entry.is_fresh(now_millis()) && !entry.is_fresh(now_millis() + 61_000) && entry.reason().is_none());
     }

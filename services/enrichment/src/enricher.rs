@@ -4,20 +4,24 @@ use std::sync::Arc;
 
 use arrow_schema::DataType;
 use forebay_api::{EnrichRequest, ErrorKind, ServiceError};
+use forebay_budget::Pool;
 use forebay_recipe::EnricherKind;
 use reqwest::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::gate::Gate;
-use crate::references::{self, Table};
+use crate::keys::Namespace;
+use crate::references::{self, Registry, Table};
 use crate::rows::ColumnSpec;
 use crate::settings::AskSettings;
-use crate::upstreams::{CensusGeocoder, JsonApi, NppesApi, Reference, Upstream, defined_columns};
+use crate::upstreams::{
+    CensusGeocoder, GEOCODER, JsonApi, NppesApi, REGISTRY, Reference, Upstream, defined_columns, named_parts,
+};
 
 /// An enricher with its settings, ready to be asked.
 pub(crate) struct Enricher {
     /// What its keys are called in caches. Changes with whatever changes the answers.
-    pub(crate) namespace: String,
+    pub(crate) namespace: Namespace,
     /// The parts of its key; none where it is one value.
     pub(crate) parts: Vec<String>,
     pub(crate) columns: Vec<ColumnSpec>,
@@ -32,7 +36,7 @@ pub(crate) enum Sources {
     /// A local source.
     Reference(Arc<dyn Reference>),
     /// Somebody over the network, after a local source if there is one.
-    Upstream { before: Option<Arc<dyn Reference>>, asking: Asking },
+    Upstream { before: Option<Arc<Registry>>, asking: Asking },
 }
 
 /// Somebody over the network.
@@ -40,13 +44,16 @@ pub(crate) enum Sources {
 pub(crate) struct Asking {
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) settings: AskSettings,
-    /// Name of the way to it. Whoever asks the same host shares one.
-    pub(crate) gate: String,
+    /// Host and port: whoever asks there shares one pace.
+    pub(crate) address: String,
+    /// How it does for those who ask with these settings. What others demand of it, such as an answer within a
+    /// millisecond, says nothing about that.
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Enricher {
     /// Makes what a request names. Reference files are read here, once.
-    pub(crate) fn new(request: &EnrichRequest, folder: &Path) -> Result<Self, ServiceError> {
+    pub(crate) fn new(request: &EnrichRequest, folder: &Path, pool: &Pool) -> Result<Self, ServiceError> {
         let Some(kind) = EnricherKind::parse(&request.enricher) else {
             let known: Vec<_> = EnricherKind::ALL.iter().map(|kind| kind.as_str()).collect();
             let message = format!("there is no enricher '{}': there are {}", request.enricher, known.join(", "));
@@ -54,7 +61,14 @@ impl Enricher {
         };
         let settings = &request.settings;
         let ask = AskSettings::read(settings)?;
-        let parts: Vec<String> = kind.key_parts().iter().map(|part| (*part).to_owned()).collect();
+        let parts: Vec<String> = match kind {
+            EnricherKind::Http => named_parts(ask.url.as_deref().unwrap_or_default()),
+            EnricherKind::Nppes
+            | EnricherKind::Medicare
+            | EnricherKind::Geocode
+            | EnricherKind::Zip
+            | EnricherKind::Table => kind.key_parts().iter().map(|part| (*part).to_owned()).collect(),
+        };
         let columns: Vec<ColumnSpec> = if kind.columns().is_empty() {
             defined_columns(settings)?.into_iter().map(|(column, _)| column).collect()
         } else {
@@ -64,17 +78,25 @@ impl Enricher {
             };
             kind.columns().iter().map(column).collect()
         };
+        let url = |default: &str| ask.url.clone().unwrap_or_else(|| default.to_owned());
         let sources = match kind {
             EnricherKind::Nppes => {
-                upstream(kind, Arc::new(NppesApi::new(&ask)?), references::registry(settings, folder)?, ask)
+                let (url, before) = (url(REGISTRY), references::registry(settings, folder, pool)?);
+                upstream(Arc::new(NppesApi::new(&ask)?), before, ask, &url)
             }
-            EnricherKind::Http => upstream(kind, Arc::new(JsonApi::new(&ask, settings, parts.clone())?), None, ask),
+            EnricherKind::Http => {
+                let url = url("");
+                upstream(Arc::new(JsonApi::new(&ask, settings, parts.clone())?), None, ask, &url)
+            }
             EnricherKind::Geocode => {
-                upstream(kind, Arc::new(CensusGeocoder::new(&ask, settings.get("benchmark"))?), None, ask)
+                let url = url(GEOCODER);
+                upstream(Arc::new(CensusGeocoder::new(&ask, settings.get("benchmark"))?), None, ask, &url)
             }
-            EnricherKind::Medicare => local(references::medicare(settings)?),
-            EnricherKind::Zip => local(references::zips(settings)?),
-            EnricherKind::Table => local(Table::load(settings)?),
+            EnricherKind::Medicare => local(references::medicare(settings, pool)?),
+            EnricherKind::Zip => local(references::zips(settings, pool)?),
+            EnricherKind::Table => {
+                local(Table::load(settings, pool)?.map(|table| Arc::new(table) as Arc<dyn Reference>))
+            }
         };
         Ok(Self { namespace: namespace(kind, &columns, settings), parts, columns, sources })
     }
@@ -84,22 +106,17 @@ fn local(reference: Option<Arc<dyn Reference>>) -> Sources {
     reference.map_or(Sources::Nobody("no_reference_file"), Sources::Reference)
 }
 
-fn upstream(
-    kind: EnricherKind,
-    upstream: Arc<dyn Upstream>,
-    before: Option<Arc<dyn Reference>>,
-    settings: AskSettings,
-) -> Sources {
+fn upstream(upstream: Arc<dyn Upstream>, before: Option<Arc<Registry>>, settings: AskSettings, url: &str) -> Sources {
     // Only the host: what is below it shares the host's patience.
-    let host = settings.url.as_deref().and_then(|url| Url::parse(&url.replace(['{', '}'], "_")).ok());
+    let host = Url::parse(&url.replace(['{', '}'], "_")).ok();
     let host = host.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
-    let gate = format!("{}@{}", kind.as_str(), host.unwrap_or_else(|| "default".to_owned()));
-    Sources::Upstream { before, asking: Asking { upstream, settings, gate } }
+    let gate = Gate::new(settings.concurrency);
+    Sources::Upstream { before, asking: Asking { upstream, settings, address: host.unwrap_or_default(), gate } }
 }
 
 /// An address that somebody gave is a source of its own: what a stand-in answered is not what the registry says, and
 /// nobody else is to be answered from it.
-fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<String, String>) -> String {
+fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<String, String>) -> Namespace {
     let mut what = String::new();
     for column in columns {
         let kind = match &column.data_type {
@@ -113,72 +130,7 @@ fn namespace(kind: EnricherKind, columns: &[ColumnSpec], settings: &BTreeMap<Str
             what.push_str(&format!("{key}={value}\n"));
         }
     }
-    format!("{}-{:08x}", kind.as_str(), xxh3_64(what.as_bytes()) >> 32)
-}
-
-/// The way to each upstream, and the lowest rate that somebody who asks it just now wants kept.
-#[derive(Default)]
-pub(crate) struct Gates(std::sync::Mutex<BTreeMap<String, Shared>>);
-
-struct Shared {
-    gate: Arc<Gate>,
-    rates: Vec<f64>,
-    set_rate: Box<dyn Fn(f64) + Send + Sync>,
-}
-
-/// Keeps a rate while it lives.
-pub(crate) struct Keeping {
-    gates: Arc<Gates>,
-    name: String,
-    rate: f64,
-}
-
-/// A gate, and how its rate is set.
-pub(crate) type NewGate = (Arc<Gate>, Box<dyn Fn(f64) + Send + Sync>);
-
-impl Gates {
-    /// The gate of a name. A new one is made by `make`.
-    pub(crate) fn keep(
-        self: &Arc<Self>,
-        name: &str,
-        rate: f64,
-        make: impl FnOnce() -> NewGate,
-    ) -> (Arc<Gate>, Keeping) {
-        let mut gates = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let shared = gates.entry(name.to_owned()).or_insert_with(|| {
-            let (gate, set_rate) = make();
-            Shared { gate, rates: Vec::new(), set_rate }
-        });
-        shared.rates.push(rate);
-        shared.apply();
-        (Arc::clone(&shared.gate), Keeping { gates: Arc::clone(self), name: name.to_owned(), rate })
-    }
-
-    /// Requests a second that may be sent now, over all gates.
-    pub(crate) fn rate(&self) -> f64 {
-        let gates = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        gates.values().filter(|shared| !shared.rates.is_empty()).map(|shared| shared.gate.pace.rate()).sum()
-    }
-}
-
-impl Shared {
-    fn apply(&self) {
-        if let Some(rate) = self.rates.iter().copied().min_by(f64::total_cmp) {
-            (self.set_rate)(rate);
-        }
-    }
-}
-
-impl Drop for Keeping {
-    fn drop(&mut self) {
-        let mut gates = self.gates.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(shared) = gates.get_mut(&self.name) {
-            if let Some(place) = shared.rates.iter().position(|rate| *rate == self.rate) {
-                shared.rates.swap_remove(place);
-            }
-            shared.apply();
-        }
-    }
+    Namespace::new(format!("{}-{:08x}", kind.as_str(), xxh3_64(what.as_bytes()) >> 32))
 }
 
 #[cfg(test)]
@@ -189,7 +141,7 @@ mod tests {
     fn answers_of_another_address_are_not_those_of_the_registry() {
         let of = |settings: &[(&str, &str)]| {
             let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            namespace(EnricherKind::Nppes, &[], &settings)
+            namespace(EnricherKind::Nppes, &[], &settings).name().to_owned()
         };
         assert_eq!(of(&[]), of(&[("rate", "9")]));
         assert_ne!(of(&[]), of(&[("url", "http://127.0.0.1:8080/api/")]));

@@ -28,10 +28,9 @@ const LIMITED: Duration = Duration::from_secs(1);
 /// Repeats that may be made: so many at first, one more with each call that succeeds, never more than the last.
 const BUDGET: (f64, f64) = (20.0, 100.0);
 
-/// The way to one upstream: how many at a time, at what pace, and whether at all.
+/// The way to one upstream for those who ask it in the same manner: how many at a time, and whether at all.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    pub(crate) pace: Arc<Pace>,
     concurrency: Arc<Semaphore>,
     health: Mutex<Health>,
     changed: Notify,
@@ -42,7 +41,6 @@ struct Health {
     /// Whether the last calls succeeded.
     recent: VecDeque<bool>,
     open: Option<Open>,
-    paused: Option<Instant>,
     repeats: f64,
 }
 
@@ -64,52 +62,58 @@ pub(crate) struct CircuitOpen;
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Arc<Gate>,
+    /// The pace of everybody who asks there.
+    pace: Arc<Pace>,
     probe: bool,
     judged: bool,
-    _turn: Turn,
+    _turns: Vec<Turn>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Gate {
-    pub(crate) fn new(pace: Arc<Pace>, concurrency: usize) -> Arc<Self> {
-        let health = Health { recent: VecDeque::new(), open: None, paused: None, repeats: BUDGET.0 };
+    pub(crate) fn new(concurrency: usize) -> Arc<Self> {
+        let health = Health { recent: VecDeque::new(), open: None, repeats: BUDGET.0 };
         Arc::new(Self {
-            pace,
             concurrency: Arc::new(Semaphore::new(concurrency)),
             health: Mutex::new(health),
             changed: Notify::new(),
         })
     }
 
-    /// Waits until a call may be made. While the circuit is open, it waits until that has lasted for `patience`.
-    pub(crate) async fn enter(self: &Arc<Self>, patience: Duration) -> Result<Pass, CircuitOpen> {
+    /// Waits until a call may be made at all these paces, of which the last is everybody's. While the circuit is open,
+    /// it waits until that has lasted for `patience`.
+    pub(crate) async fn enter(self: &Arc<Self>, paces: &[Arc<Pace>], patience: Duration) -> Result<Pass, CircuitOpen> {
+        let Some(pace) = paces.last() else { return Err(CircuitOpen) };
         loop {
             self.admitted(patience).await?;
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&self.concurrency).acquire_owned().await else { return Err(CircuitOpen) };
-            let turn = self.pace.turn().await;
+            let mut turns = Vec::with_capacity(paces.len());
+            for pace in paces {
+                turns.push(pace.turn().await);
+            }
             // Much may have happened meanwhile.
             if let Some(probe) = self.admit() {
-                return Ok(Pass { gate: Arc::clone(self), probe, judged: false, _turn: turn, _permit: permit });
+                let (gate, pace) = (Arc::clone(self), Arc::clone(pace));
+                return Ok(Pass { gate, pace, probe, judged: false, _turns: turns, _permit: permit });
             }
         }
     }
 
-    /// Waits until the circuit lets a call through, and the upstream wants to hear of us.
+    /// Waits until the circuit lets a call through.
     async fn admitted(&self, patience: Duration) -> Result<(), CircuitOpen> {
         loop {
             let changed = self.changed.notified();
             let until = {
                 let health = self.health();
                 let now = Instant::now();
-                match (&health.open, health.paused.filter(|until| *until > now)) {
-                    (Some(open), _) if now.duration_since(open.since) >= patience && open.probe > now => {
+                match &health.open {
+                    Some(open) if now.duration_since(open.since) >= patience && open.probe > now => {
                         return Err(CircuitOpen);
                     }
-                    (Some(open), _) if open.probing => Some(now + LONGEST_OPEN.min(patience.max(FIRST_OPEN))),
-                    (Some(open), _) if open.probe > now => Some(open.probe),
-                    (_, Some(until)) => Some(until),
-                    (_, None) => None,
+                    Some(open) if open.probing => Some(now + LONGEST_OPEN.min(patience.max(FIRST_OPEN))),
+                    Some(open) => Some(open.probe).filter(|probe| *probe > now),
+                    None => None,
                 }
             };
             let Some(until) = until else { return Ok(()) };
@@ -124,9 +128,6 @@ impl Gate {
     fn admit(&self) -> Option<bool> {
         let mut health = self.health();
         let now = Instant::now();
-        if health.paused.is_some_and(|until| until > now) {
-            return None;
-        }
         match &mut health.open {
             None => Some(false),
             Some(open) if open.probing || open.probe > now => None,
@@ -208,7 +209,7 @@ impl Pass {
         let counts = match error {
             None | Some(CallError::Refused(_) | CallError::NotFound) => {
                 health.judge(true, self.probe);
-                self.gate.pace.answered();
+                self.pace.answered();
                 true
             }
             Some(CallError::Limited { retry_after }) => {
@@ -218,9 +219,8 @@ impl Pass {
                 {
                     open.probing = false;
                 }
-                let until = Instant::now() + retry_after.unwrap_or_else(|| jittered(LIMITED * 2));
-                health.paused = Some(health.paused.map_or(until, |paused| paused.max(until)));
-                self.gate.pace.slower();
+                self.pace.pause(retry_after.unwrap_or_else(|| jittered(LIMITED * 2)));
+                self.pace.slower();
                 false
             }
             Some(CallError::Unavailable(_)) => {
@@ -250,19 +250,28 @@ mod tests {
     use super::*;
     use crate::pace::Share;
 
-    fn gate() -> Arc<Gate> {
-        Gate::new(Pace::new(Share::whole(10_000.0), Duration::ZERO), 5)
+    /// A gate, with a pace of its own.
+    struct Way(Arc<Gate>, [Arc<Pace>; 1]);
+
+    impl Way {
+        async fn enter(&self, patience: Duration) -> Result<Pass, CircuitOpen> {
+            self.0.enter(&self.1, patience).await
+        }
     }
 
-    async fn call(gate: &Arc<Gate>, error: Option<CallError>) {
+    fn gate() -> Way {
+        Way(Gate::new(5), [Pace::new(Share::whole(10_000.0), Duration::ZERO)])
+    }
+
+    async fn call(gate: &Way, error: Option<CallError>) {
         gate.enter(Duration::from_secs(60)).await.unwrap().judge(error.as_ref());
     }
 
-    async fn open(gate: &Arc<Gate>) {
+    async fn open(gate: &Way) {
         for _ in 0..FEWEST {
             call(gate, Some(CallError::unavailable("down"))).await;
         }
-        assert!(gate.is_open());
+        assert!(gate.0.is_open());
     }
 
     #[tokio::test]
@@ -273,7 +282,7 @@ mod tests {
         let probe = gate.enter(Duration::from_secs(60)).await.unwrap();
         assert!(probe.probe);
         probe.judge(None);
-        assert!(!gate.is_open());
+        assert!(!gate.0.is_open());
         call(&gate, None).await;
     }
 
@@ -291,7 +300,7 @@ mod tests {
         for n in 0..100 {
             call(&gate, (n % 2 == 0).then(|| CallError::unavailable("now and then"))).await;
         }
-        assert!(!gate.is_open());
+        assert!(!gate.0.is_open());
     }
 
     #[tokio::test]
@@ -300,15 +309,15 @@ mod tests {
         let started = Instant::now();
         call(&gate, Some(CallError::Limited { retry_after: Some(Duration::from_millis(300)) })).await;
         call(&gate, None).await;
-        assert!(started.elapsed() >= Duration::from_millis(300) && !gate.is_open());
+        assert!(started.elapsed() >= Duration::from_millis(300) && !gate.0.is_open());
     }
 
     #[tokio::test]
     async fn repeats_have_a_budget() {
         let gate = gate();
-        let repeats = (0..1000).take_while(|_| gate.repeat(0).is_some()).count();
+        let repeats = (0..1000).take_while(|_| gate.0.repeat(0).is_some()).count();
         assert_eq!(repeats, BUDGET.0 as usize);
         call(&gate, None).await;
-        assert!(gate.repeat(9).is_some_and(|wait| wait <= LONGEST_BACKOFF) && gate.repeat(0).is_none());
+        assert!(gate.0.repeat(9).is_some_and(|wait| wait <= LONGEST_BACKOFF) && gate.0.repeat(0).is_none());
     }
 }

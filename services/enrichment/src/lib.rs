@@ -15,6 +15,7 @@ mod keys;
 mod lookup;
 mod memory;
 mod pace;
+mod paces;
 mod references;
 mod rows;
 mod service;
@@ -25,6 +26,7 @@ mod stats;
 mod store;
 mod upstreams;
 
+pub use paces::{UpstreamRates, UpstreamRatesError};
 pub use service::{CACHE_FILE, CacheLocation, CacheLocationError, Enrichment, EnrichmentConfig};
 pub use stats::Snapshot;
 pub use store::StoreStats;

@@ -12,13 +12,14 @@ use crate::answer::{Entry, Outcome, now_millis};
 use crate::call::CallError;
 use crate::enricher::{Asking, Enricher, Sources};
 use crate::flights::{Boarding, Flights, Lead};
-use crate::gate::{Gate, jittered};
-use crate::keys::{CacheKey, Key, keys_of};
+use crate::gate::jittered;
+use crate::keys::{CacheKey, Key, Keys};
 use crate::memory::MemoryCache;
-use crate::rows::{self, Resolved, Source};
+use crate::pace::Pace;
+use crate::references::Registry;
+use crate::rows::{Resolved, Rows, Source};
 use crate::stats::Stats;
 use crate::store::{Claim, Store};
-use crate::upstreams::Reference;
 
 /// Keys that are claimed together, and pages of them that are in work at a time: the next is claimed while the last
 /// keys of one are still waiting for their turn.
@@ -64,8 +65,10 @@ impl Away {
 pub(crate) struct Lookup {
     pub(crate) levels: Arc<Levels>,
     pub(crate) enricher: Arc<Enricher>,
-    /// The way to the upstream, if there is one.
-    pub(crate) gate: Option<Arc<Gate>>,
+    /// The columns that the caller wants; without any, all of them.
+    pub(crate) columns: Vec<String>,
+    /// The paces that its calls keep to.
+    pub(crate) paces: Vec<Arc<Pace>>,
 }
 
 /// A claim that is to be settled or given up. Dropped before, it is forgotten, so that it ends by itself.
@@ -98,43 +101,34 @@ fn at_once(outcome: &Outcome, source: Source) -> Resolved {
 impl Lookup {
     /// Answers a batch of keys, a row a key.
     pub(crate) async fn answer(&self, batch: &KeyBatch) -> Result<RecordBatch, ServiceError> {
-        let parts: Vec<&str> = self.enricher.parts.iter().map(String::as_str).collect();
-        let keys = keys_of(&batch.keys, &parts)?;
-        let rows = match &self.enricher.sources {
-            Sources::Nobody(reason) => {
-                let nothing = at_once(&Outcome::Failed((*reason).into()), Source::None);
-                vec![nothing; keys.len()]
+        let keys = Keys::read(&batch.keys, &self.enricher.parts)?;
+        let mut rows = Rows::new(&self.enricher.columns, &self.columns, keys.len())?;
+        match &self.enricher.sources {
+            Sources::Nobody(reason) => (0..keys.len()).for_each(|_| rows.without(reason, Source::None)),
+            Sources::Reference(reference) => (0..keys.len()).for_each(|row| reference.look_up(&keys, row, &mut rows)),
+            Sources::Upstream { before, asking } => {
+                for row in self.ask(&keys, before.as_ref(), asking).await {
+                    rows.entry(&row.entry, row.source, row.calls);
+                }
             }
-            Sources::Reference(reference) => keys.iter().map(|key| refer(reference.as_ref(), key)).collect(),
-            Sources::Upstream { before, asking } => self.ask(keys, before.as_ref(), asking).await,
-        };
+        }
         self.levels.stats.count(&rows);
-        rows::batch(&self.enricher.columns, &rows)
+        rows.finish()
     }
 
-    async fn ask(&self, keys: Vec<Key>, before: Option<&Arc<dyn Reference>>, asking: &Asking) -> Vec<Resolved> {
+    async fn ask(&self, keys: &Keys, before: Option<&Arc<Registry>>, asking: &Asking) -> Vec<Resolved> {
         let mut rows: Vec<Option<Resolved>> = vec![None; keys.len()];
-        let mut asked = Vec::with_capacity(keys.len());
-        for (row, key) in keys.into_iter().enumerate() {
-            match asking.upstream.check(&key) {
-                Ok(()) => asked.push((row, key)),
-                Err(reason) => rows[row] = Some(at_once(&Outcome::Missing(reason.into()), Source::Invalid)),
-            }
-        }
         if let Some(before) = before {
-            asked = refer_first(Arc::clone(before), asked, &mut rows).await;
+            refer_first(Arc::clone(before), keys, &mut rows).await;
         }
-        let mut questions = Vec::new();
-        let now = now_millis();
-        for (row, key) in asked {
-            let cache_key = key.cache_key(&self.enricher.namespace);
-            match self.levels.memory.get(&cache_key) {
-                Some(entry) if entry.is_fresh(now) => {
-                    rows[row] = Some(Resolved { source: hit(&entry, Source::Memory), entry, calls: 0 });
-                }
-                stale => questions.push(Question { row, key, cache_key, stale }),
+        let mut questions = self.ask_memory(keys, &mut rows);
+        questions.retain(|question| match asking.upstream.check(&question.key) {
+            Ok(()) => true,
+            Err(reason) => {
+                rows[question.row] = Some(at_once(&Outcome::Missing(reason.into()), Source::Invalid));
+                false
             }
-        }
+        });
         let unknown = self.ask_store(questions, &mut rows).await;
         if !unknown.is_empty() {
             let mut waiting = self.levels.stats.wait(unknown.len());
@@ -152,6 +146,30 @@ impl Lookup {
         rows.into_iter().map(|row| row.unwrap_or_else(unanswered)).collect()
     }
 
+    /// Answers what the process knows, and gives the rest. Most keys end here, so that none is copied before.
+    fn ask_memory(&self, keys: &Keys, rows: &mut [Option<Resolved>]) -> Vec<Question> {
+        let (now, namespace) = (now_millis(), &self.enricher.namespace);
+        let asked: Vec<usize> = (0..keys.len()).filter(|row| rows[*row].is_none()).collect();
+        let mut questions = Vec::new();
+        let mut buffer = String::new();
+        let fingerprints = asked.iter().map(|row| namespace.fingerprint(keys.text(*row, &mut buffer)));
+        self.levels.memory.get_all(fingerprints, |place, entry| {
+            let row = asked[place];
+            match entry {
+                Some(entry) if entry.is_fresh(now) => {
+                    let source = hit(entry, Source::Memory);
+                    rows[row] = Some(Resolved { entry: entry.clone(), source, calls: 0 });
+                }
+                stale => {
+                    let key = keys.key(row);
+                    let cache_key = key.cache_key(namespace);
+                    questions.push(Question { row, key, cache_key, stale: stale.cloned() });
+                }
+            }
+        });
+        questions
+    }
+
     /// Answers what the store knows, and gives the rest.
     async fn ask_store(&self, mut questions: Vec<Question>, rows: &mut [Option<Resolved>]) -> Vec<Question> {
         let Some(store) = self.levels.store.as_ref().filter(|_| !questions.is_empty()) else { return questions };
@@ -165,9 +183,10 @@ impl Lookup {
         };
         let now = now_millis();
         let mut entries = entries.into_iter();
+        let mut known = Vec::new();
         questions.retain_mut(|question| match entries.next().flatten() {
             Some(entry) if entry.is_fresh(now) => {
-                self.levels.memory.put(question.cache_key.clone(), entry.clone());
+                known.push((question.cache_key.fingerprint(), entry.clone()));
                 rows[question.row] = Some(Resolved { source: hit(&entry, Source::Store), entry, calls: 0 });
                 false
             }
@@ -177,6 +196,7 @@ impl Lookup {
             }
             None => true,
         });
+        self.levels.memory.put_all(known);
         questions
     }
 
@@ -237,7 +257,7 @@ impl Lookup {
                     Claim::Mine => mine.push((question, lead)),
                     Claim::Theirs => theirs.push((question, lead)),
                     Claim::Known(entry) => {
-                        self.levels.memory.put(question.cache_key.clone(), entry.clone());
+                        self.levels.memory.put(question.cache_key.fingerprint(), entry.clone());
                         lead.land(&entry);
                         answered.push(self.shared(question, entry));
                     }
@@ -261,7 +281,7 @@ impl Lookup {
         let now = now_millis();
         let mut claims: Vec<Option<Claim>> = keys
             .iter()
-            .map(|key| self.levels.memory.get(key).filter(|entry| entry.is_fresh(now)).map(Claim::Known))
+            .map(|key| self.levels.memory.get(key.fingerprint()).filter(|entry| entry.is_fresh(now)).map(Claim::Known))
             .collect();
         if let Some(store) = &self.levels.store {
             let unknown: Vec<CacheKey> =
@@ -317,7 +337,7 @@ impl Lookup {
             if kept.is_zero() || outcome == Outcome::Failed("circuit_open".into()) {
                 given_up.push(question.cache_key.clone());
             } else {
-                self.levels.memory.put(question.cache_key.clone(), entry.clone());
+                self.levels.memory.put(question.cache_key.fingerprint(), entry.clone());
                 if let Some(store) = &self.levels.store
                     && let Err(error) = store.settle(&question.cache_key, &entry, kept).await
                 {
@@ -345,11 +365,11 @@ impl Lookup {
     /// Sends a request until it is answered or given up. Gives an outcome a key, and how many requests were sent.
     async fn call(&self, keys: &[Key], asking: &Asking) -> (Vec<Outcome>, u32) {
         let all = |outcome: Outcome| vec![outcome; keys.len()];
-        let Some(gate) = &self.gate else { return (all(Outcome::Failed("no_upstream".into())), 0) };
+        let gate = &asking.gate;
         let (mut calls, mut failures, mut turned_away) = (0, 0, 0);
         let mut last: Option<std::borrow::Cow<'static, str>> = None;
         loop {
-            let Ok(pass) = gate.enter(asking.settings.open_wait).await else {
+            let Ok(pass) = gate.enter(&self.paces, asking.settings.open_wait).await else {
                 let reason = "circuit_open".into();
                 return (all(Outcome::Failed(reason)), calls);
             };
@@ -388,30 +408,17 @@ impl Lookup {
     }
 }
 
-/// Answers what a local source knows, and gives the rest. It reads a disk, which is nothing for the async threads.
-async fn refer_first(
-    reference: Arc<dyn Reference>,
-    keys: Vec<(usize, Key)>,
-    rows: &mut [Option<Resolved>],
-) -> Vec<(usize, Key)> {
-    let asked = keys.clone();
-    let look_up = move || keys.iter().map(|(_, key)| refer(reference.as_ref(), key)).collect::<Vec<_>>();
-    let Ok(found) = tokio::task::spawn_blocking(look_up).await else { return asked };
-    let mut rest = Vec::new();
-    for ((row, key), known) in asked.into_iter().zip(found) {
-        if known.entry.is_answer() {
-            rows[row] = Some(known);
-        } else {
-            rest.push((row, key));
+/// Answers what the registry's file knows. It reads a disk, which is nothing for the async threads.
+async fn refer_first(registry: Arc<Registry>, keys: &Keys, rows: &mut [Option<Resolved>]) {
+    let keys: Vec<Key> = (0..keys.len()).map(|row| keys.key(row)).collect();
+    let look_up = move || keys.iter().map(|key| registry.look_up(key)).collect::<Vec<_>>();
+    let Ok(found) = tokio::task::spawn_blocking(look_up).await else { return };
+    for (row, outcome) in rows.iter_mut().zip(found) {
+        // What can't be right, and what the file does not know, is for others to say.
+        if matches!(outcome, Outcome::Found(_) | Outcome::Missing(_)) {
+            *row = Some(at_once(&outcome, Source::Reference));
         }
     }
-    rest
-}
-
-fn refer(reference: &dyn Reference, key: &Key) -> Resolved {
-    let outcome = reference.look_up(key);
-    let source = if matches!(outcome, Outcome::Failed(_)) { Source::None } else { Source::Reference };
-    at_once(&outcome, source)
 }
 
 /// A failure that a cache remembers is no answer.

@@ -65,6 +65,8 @@ struct State {
     next: usize,
     /// Nothing is free before: a process that died a moment ago may have sent requests.
     begin: Instant,
+    /// The upstream wants to hear of nobody before.
+    paused: Option<Instant>,
     governor: DefaultDirectRateLimiter,
     /// What the upstream lets us have of the share.
     factor: f64,
@@ -87,6 +89,7 @@ impl Pace {
             slots: Vec::new(),
             next: 0,
             begin: Instant::now() + quiet,
+            paused: None,
             governor: governor(share, 1.0),
             factor: 1.0,
             learnt: None,
@@ -120,6 +123,9 @@ impl Pace {
         let now = Instant::now();
         if state.begin > now {
             return Err(Some(state.begin));
+        }
+        if let Some(until) = state.paused.filter(|until| *until > now) {
+            return Err(Some(until));
         }
         // What a request needs to arrive must be over when the share is somebody else's.
         if state.share.until.is_some_and(|until| until <= now) {
@@ -162,6 +168,13 @@ impl Pace {
     /// The upstream says that it is too much.
     pub(crate) fn slower(&self) {
         self.state().learn(|factor| (factor * FALL).max(LOWEST));
+    }
+
+    /// Gives no turns for a time.
+    pub(crate) fn pause(&self, time: Duration) {
+        let mut state = self.state();
+        let until = Instant::now() + time;
+        state.paused = Some(state.paused.map_or(until, |paused| paused.max(until)));
     }
 
     /// The upstream answered: back towards the limit, little by little.

@@ -7,18 +7,53 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_api::{ErrorKind, ServiceError};
+use forebay_budget::{Pool, Reservation};
 use forebay_geo::{Centroids, Precision};
 use forebay_medicare::{MedicareTables, Query, Setting};
-use forebay_nppes::{Entry, Npi};
+use forebay_nppes::{Entry, Npi, StoreError};
 
 pub(crate) use table::Table;
 
-use crate::answer::{Cell, Outcome};
-use crate::keys::Key;
+use crate::answer::{CellRef, Outcome};
+use crate::keys::{Key, Keys};
+use crate::rows::{Rows, Source};
 use crate::upstreams::{Reference, provider_cells};
 
-/// Memory for loading the registry's files.
+/// Most memory for loading the registry's files.
 const LOADING: u64 = 48 << 20;
+
+/// Reason of an error that another reference, if it is let go of, makes room for.
+pub(crate) const EXCEEDS_MEMORY: &str = "REFERENCE_EXCEEDS_MEMORY";
+
+/// What a reference holds of the budget, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Room {
+    held: Reservation,
+    refused: bool,
+}
+
+impl Room {
+    pub(crate) fn new(pool: &Pool) -> Result<Self, ServiceError> {
+        let held = pool.try_reserve(0).map_err(|error| exceeds(&error.to_string()))?;
+        Ok(Self { held, refused: false })
+    }
+
+    /// Takes more bytes, or says why there are none.
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), String> {
+        let grown = self.held.try_grow(bytes);
+        self.refused |= grown.is_err();
+        grown.map_err(|error| format!("{error}; give the process more memory, or use fewer or smaller files"))
+    }
+
+    /// The error of a load, which may have failed for want of room.
+    pub(crate) fn failed(&self, error: impl std::fmt::Display) -> ServiceError {
+        if self.refused { exceeds(&error.to_string()) } else { unusable(error) }
+    }
+}
+
+fn exceeds(message: &str) -> ServiceError {
+    ServiceError::new(ErrorKind::FailedPrecondition, EXCEEDS_MEMORY, message)
+}
 
 /// Files that a setting names, separated by commas.
 pub(crate) fn files(settings: &BTreeMap<String, String>, key: &str) -> Vec<PathBuf> {
@@ -34,10 +69,14 @@ fn unusable(error: impl std::fmt::Display) -> ServiceError {
 struct Medicare {
     tables: MedicareTables,
     qp: bool,
+    _room: Room,
 }
 
 /// Reads the fee schedule's files; none if there are none.
-pub(crate) fn medicare(settings: &BTreeMap<String, String>) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
+pub(crate) fn medicare(
+    settings: &BTreeMap<String, String>,
+    pool: &Pool,
+) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
     let sources = forebay_medicare::Sources {
         relative_values: files(settings, "rvu"),
         price_indices: files(settings, "gpci"),
@@ -51,79 +90,125 @@ pub(crate) fn medicare(settings: &BTreeMap<String, String>) -> Result<Option<Arc
         return Ok(None);
     }
     let qp = matches!(settings.get("qp").map(String::as_str), Some("yes" | "true"));
-    let tables = MedicareTables::load(&sources).map_err(unusable)?;
-    Ok(Some(Arc::new(Medicare { tables, qp })))
+    let mut room = Room::new(pool)?;
+    let tables = MedicareTables::load_within(&sources, &mut |bytes| room.grow(bytes));
+    let tables = tables.map_err(|error| room.failed(error))?;
+    Ok(Some(Arc::new(Medicare { tables, qp, _room: room })))
 }
 
+/// The parts of its key, and the columns that cost something.
+const CODE: usize = 0;
+const MODIFIER: usize = 1;
+const ZIP: usize = 2;
+const PLACE: usize = 3;
+const DATE: usize = 4;
+const CARRIER: usize = 1;
+const LOCALITY: usize = 2;
+
 impl Reference for Medicare {
-    fn look_up(&self, key: &Key) -> Outcome {
-        let mut parts = key.parts();
-        let mut part = || parts.next().unwrap_or_default();
-        let (code, modifier, zip, place, date) = (part(), part(), part(), part(), part());
-        let Ok(date) = date.parse() else { return Outcome::Missing("invalid_date".into()) };
-        let query = Query { code, modifier, zip, setting: Setting::PlaceOfService(place), date, qp: self.qp };
-        match self.tables.rate(&query) {
-            Ok(cents) => {
-                let locality = self.tables.locality(zip, date).ok();
-                let (carrier, locality) = match locality {
-                    Some(locality) => (Some(locality.contractor()), Some(locality.number())),
-                    None => (None, None),
-                };
-                Outcome::Found(vec![Cell::Decimal(i128::from(cents.0)), Cell::text(carrier), Cell::text(locality)])
+    fn look_up(&self, keys: &Keys, row: usize, rows: &mut Rows) {
+        let Some(date) = keys.date(DATE, row) else { return rows.without("invalid_date", Source::Reference) };
+        let [mut code, mut modifier, mut zip, mut place] = [const { String::new() }; 4];
+        let zip = keys.part(ZIP, row, &mut zip);
+        let query = Query {
+            code: keys.part(CODE, row, &mut code),
+            modifier: keys.part(MODIFIER, row, &mut modifier),
+            zip,
+            setting: Setting::PlaceOfService(keys.part(PLACE, row, &mut place)),
+            date,
+            qp: self.qp,
+        };
+        let cents = match self.tables.rate(&query) {
+            Ok(cents) => CellRef::Decimal(i128::from(cents.0)),
+            Err(reason) => return rows.without(reason.code(), Source::Reference),
+        };
+        if !rows.wants(CARRIER) && !rows.wants(LOCALITY) {
+            return rows.found(&[cents], Source::Reference);
+        }
+        match self.tables.locality(zip, date) {
+            Ok(locality) => {
+                let (carrier, number) = (locality.contractor(), locality.number());
+                rows.found(&[cents, CellRef::Text(&carrier), CellRef::Text(&number)], Source::Reference);
             }
-            Err(reason) => Outcome::Missing(reason.code().into()),
+            Err(_) => rows.found(&[cents], Source::Reference),
         }
     }
 }
 
 /// Centroids of ZIP code areas.
-struct Zips(Centroids);
+struct Zips {
+    centroids: Centroids,
+    _room: Room,
+}
 
 /// Reads the gazetteer; none if there is none.
-pub(crate) fn zips(settings: &BTreeMap<String, String>) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
+pub(crate) fn zips(
+    settings: &BTreeMap<String, String>,
+    pool: &Pool,
+) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
     let Some(path) = files(settings, "file").into_iter().next() else { return Ok(None) };
-    Ok(Some(Arc::new(Zips(Centroids::load(&path).map_err(unusable)?))))
+    let mut room = Room::new(pool)?;
+    let centroids = Centroids::load_within(&path, &mut |bytes| room.grow(bytes));
+    let centroids = centroids.map_err(|error| room.failed(error))?;
+    Ok(Some(Arc::new(Zips { centroids, _room: room })))
 }
 
 impl Reference for Zips {
-    fn look_up(&self, key: &Key) -> Outcome {
-        match self.0.get(key.text()) {
-            Some(point) => Outcome::Found(vec![
-                Cell::Float(point.latitude),
-                Cell::Float(point.longitude),
-                Cell::text(Some(Precision::Zcta.as_str())),
-            ]),
-            None => Outcome::Missing("unknown_zip".into()),
+    fn look_up(&self, keys: &Keys, row: usize, rows: &mut Rows) {
+        match self.centroids.get(keys.text(row, &mut String::new())) {
+            Some(point) => {
+                let precision = CellRef::Text(Precision::Zcta.as_str());
+                let cells = [CellRef::Float(point.latitude), CellRef::Float(point.longitude), precision];
+                rows.found(&cells, Source::Reference);
+            }
+            None => rows.without("unknown_zip", Source::Reference),
         }
     }
 }
 
 /// The registry's dissemination file, as a local store.
-struct Registry(forebay_nppes::Store);
+pub(crate) struct Registry {
+    store: forebay_nppes::Store,
+    _room: Room,
+}
 
 /// Opens the store that `file` is, or loads the files into one in `folder`; none if there are none.
 pub(crate) fn registry(
     settings: &BTreeMap<String, String>,
     folder: &Path,
-) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
+    pool: &Pool,
+) -> Result<Option<Arc<Registry>>, ServiceError> {
     let Some(file) = files(settings, "file").into_iter().next() else { return Ok(None) };
-    if forebay_nppes::Store::is_store(&file).map_err(unusable)? {
-        return Ok(Some(Arc::new(Registry(forebay_nppes::Store::open(file).map_err(unusable)?))));
-    }
-    let sources = forebay_nppes::Sources {
-        full: Some(file),
-        updates: files(settings, "weekly"),
-        deactivations: files(settings, "deactivated"),
+    let mut room = Room::new(pool)?;
+    let store = if forebay_nppes::Store::is_store(&file).map_err(unusable)? {
+        forebay_nppes::Store::open(file).map_err(unusable)?
+    } else {
+        let sources = forebay_nppes::Sources {
+            full: Some(file),
+            updates: files(settings, "weekly"),
+            deactivations: files(settings, "deactivated"),
+        };
+        // A load does with less: it sorts on disk what does not fit.
+        let memory = LOADING.min(pool.capacity() - pool.used());
+        room.grow(memory).map_err(|problem| exceeds(&problem))?;
+        let loaded = forebay_nppes::open_or_load(&folder.join("nppes.store"), &sources, memory);
+        loaded
+            .map_err(|error| {
+                if matches!(error, StoreError::Memory { .. }) { exceeds(&error.to_string()) } else { unusable(error) }
+            })?
+            .0
     };
-    let (store, _) = forebay_nppes::open_or_load(&folder.join("nppes.store"), &sources, LOADING).map_err(unusable)?;
-    Ok(Some(Arc::new(Registry(store))))
+    room.held.shrink_to(0);
+    room.grow(store.index_bytes()).map_err(|problem| exceeds(&problem))?;
+    Ok(Some(Arc::new(Registry { store, _room: room })))
 }
 
-impl Reference for Registry {
-    /// What the file does not have, the registry may have since: that is for the upstream to say.
-    fn look_up(&self, key: &Key) -> Outcome {
-        let Ok(npi) = Npi::parse(key.text()) else { return Outcome::Missing("invalid_npi".into()) };
-        match self.0.get(npi) {
+impl Registry {
+    /// What it knows of a key. What the file does not have, the registry may have since: that is for the upstream to
+    /// say.
+    pub(crate) fn look_up(&self, key: &Key) -> Outcome {
+        let Ok(npi) = Npi::parse(key.text()) else { return Outcome::Failed("invalid_npi".into()) };
+        match self.store.get(npi) {
             Ok(Some(Entry::Active(provider))) => Outcome::Found(provider_cells(&provider)),
             Ok(Some(Entry::Deactivated { .. })) => Outcome::Missing("deactivated".into()),
             Ok(None) => Outcome::Failed("not_in_file".into()),

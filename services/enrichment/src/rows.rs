@@ -15,7 +15,7 @@ pub(crate) struct ColumnSpec {
 }
 
 /// Where an answer came from. The names are part of the service's contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The cache of this process.
     Memory,
@@ -36,6 +36,18 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Memory,
+        Self::Store,
+        Self::Reference,
+        Self::Shared,
+        Self::Upstream,
+        Self::Stale,
+        Self::Invalid,
+        Self::None,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -67,12 +79,14 @@ enum Builder {
 }
 
 impl Builder {
-    fn new(data_type: &DataType) -> Result<Self, ServiceError> {
+    fn new(data_type: &DataType, rows: usize) -> Result<Self, ServiceError> {
         Ok(match data_type {
-            DataType::Utf8 => Self::Text(StringBuilder::new()),
-            DataType::Int64 => Self::Int(Int64Builder::new()),
-            DataType::Float64 => Self::Float(Float64Builder::new()),
-            DataType::Decimal128(..) => Self::Decimal(Decimal128Builder::new().with_data_type(data_type.clone())),
+            DataType::Utf8 => Self::Text(StringBuilder::with_capacity(rows, rows * 8)),
+            DataType::Int64 => Self::Int(Int64Builder::with_capacity(rows)),
+            DataType::Float64 => Self::Float(Float64Builder::with_capacity(rows)),
+            DataType::Decimal128(..) => {
+                Self::Decimal(Decimal128Builder::with_capacity(rows).with_data_type(data_type.clone()))
+            }
             other => return Err(ServiceError::internal(format!("no enricher can have a column of {other}"))),
         })
     }
@@ -101,26 +115,94 @@ impl Builder {
     }
 }
 
-/// The answer to a batch of keys: the enricher's columns, the reason, the source and the calls.
-pub(crate) fn batch(columns: &[ColumnSpec], rows: &[Resolved]) -> Result<RecordBatch, ServiceError> {
-    let mut builders = columns.iter().map(|column| Builder::new(&column.data_type)).collect::<Result<Vec<_>, _>>()?;
-    let (mut reasons, mut sources, mut calls) = (StringBuilder::new(), StringBuilder::new(), Int64Builder::new());
-    for row in rows {
-        let mut cells = row.entry.cells();
-        for builder in &mut builders {
-            builder.push(cells.next().unwrap_or(CellRef::Null));
+/// The answer to a batch of keys, in the making: a row a key, with the columns that are wanted, the reason, the source
+/// and the calls.
+pub(crate) struct Rows {
+    fields: Vec<Field>,
+    /// One a column of the enricher; none where nobody wants it.
+    builders: Vec<Option<Builder>>,
+    reasons: StringBuilder,
+    sources: StringBuilder,
+    calls: Int64Builder,
+    counts: [u64; Source::ALL.len()],
+}
+
+impl Rows {
+    /// Begins an answer of `rows` keys with the columns of these names; without names, with all of them.
+    pub(crate) fn new(columns: &[ColumnSpec], wanted: &[String], rows: usize) -> Result<Self, ServiceError> {
+        if let Some(unknown) = wanted.iter().find(|name| columns.iter().all(|column| column.name != **name)) {
+            let message = format!("the enricher has no column '{unknown}'");
+            return Err(ServiceError::invalid("COLUMN_UNKNOWN", message));
         }
-        reasons.append_option(row.entry.reason());
-        sources.append_value(row.source.as_str());
-        calls.append_value(i64::from(row.calls));
+        let is_wanted = |column: &ColumnSpec| wanted.is_empty() || wanted.contains(&column.name);
+        let builder =
+            |column: &ColumnSpec| is_wanted(column).then(|| Builder::new(&column.data_type, rows)).transpose();
+        let builders = columns.iter().map(builder).collect::<Result<Vec<_>, _>>()?;
+        let field = |column: &ColumnSpec| Field::new(&column.name, column.data_type.clone(), true);
+        Ok(Self {
+            fields: columns.iter().filter(|column| is_wanted(column)).map(field).collect(),
+            builders,
+            reasons: StringBuilder::with_capacity(rows, 0),
+            sources: StringBuilder::with_capacity(rows, rows * 6),
+            calls: Int64Builder::with_capacity(rows),
+            counts: [0; Source::ALL.len()],
+        })
     }
-    let mut fields: Vec<Field> =
-        columns.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true)).collect();
-    fields.push(Field::new(REASON_COLUMN, DataType::Utf8, true));
-    fields.push(Field::new(SOURCE_COLUMN, DataType::Utf8, true));
-    fields.push(Field::new(CALLS_COLUMN, DataType::Int64, true));
-    let mut arrays: Vec<ArrayRef> = builders.iter_mut().map(Builder::finish).collect();
-    arrays.extend([Arc::new(reasons.finish()) as ArrayRef, Arc::new(sources.finish()), Arc::new(calls.finish())]);
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
-        .map_err(|error| ServiceError::internal(format!("an answer's columns do not fit: {error}")))
+
+    /// Adds a key of which a cache, or the upstream, gave an entry.
+    pub(crate) fn entry(&mut self, entry: &Entry, source: Source, calls: u32) {
+        self.row(entry.cells(), entry.reason(), source, calls);
+    }
+
+    /// Adds a key that has these values, one a column of the enricher.
+    pub(crate) fn found(&mut self, cells: &[CellRef<'_>], source: Source) {
+        self.row(cells.iter().copied(), None, source, 0);
+    }
+
+    /// Adds a key without values.
+    pub(crate) fn without(&mut self, reason: &str, source: Source) {
+        self.row(std::iter::empty(), Some(reason), source, 0);
+    }
+
+    /// True if somebody wants an enricher's column.
+    pub(crate) fn wants(&self, column: usize) -> bool {
+        self.builders.get(column).is_some_and(Option::is_some)
+    }
+
+    fn row<'a>(
+        &mut self,
+        mut cells: impl Iterator<Item = CellRef<'a>>,
+        reason: Option<&str>,
+        source: Source,
+        calls: u32,
+    ) {
+        for builder in &mut self.builders {
+            let cell = cells.next().unwrap_or(CellRef::Null);
+            if let Some(builder) = builder {
+                builder.push(cell);
+            }
+        }
+        self.reasons.append_option(reason);
+        self.sources.append_value(source.as_str());
+        self.calls.append_value(i64::from(calls));
+        self.counts[source as usize] += 1;
+    }
+
+    /// How many rows came from where, in the order of [`Source::ALL`].
+    pub(crate) fn counts(&self) -> &[u64; Source::ALL.len()] {
+        &self.counts
+    }
+
+    pub(crate) fn finish(mut self) -> Result<RecordBatch, ServiceError> {
+        let mut fields = self.fields;
+        fields.push(Field::new(REASON_COLUMN, DataType::Utf8, true));
+        fields.push(Field::new(SOURCE_COLUMN, DataType::Utf8, true));
+        fields.push(Field::new(CALLS_COLUMN, DataType::Int64, true));
+        let mut arrays: Vec<ArrayRef> = self.builders.iter_mut().flatten().map(Builder::finish).collect();
+        arrays.push(Arc::new(self.reasons.finish()));
+        arrays.push(Arc::new(self.sources.finish()));
+        arrays.push(Arc::new(self.calls.finish()));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+            .map_err(|error| ServiceError::internal(format!("an answer's columns do not fit: {error}")))
+    }
 }

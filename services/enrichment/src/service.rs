@@ -8,15 +8,17 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use forebay_api::{BoxStream, EnrichRequest, ErrorKind, KeyBatch, ServiceError};
+use forebay_budget::Pool;
 use futures::StreamExt;
 use tokio::sync::{OnceCell, watch};
 
-use crate::enricher::{Enricher, Gates, NewGate, Sources};
+use crate::enricher::{Enricher, Sources};
 use crate::flights::Flights;
-use crate::gate::Gate;
 use crate::lookup::{Away, Levels, Lookup};
 use crate::memory::MemoryCache;
 use crate::pace::{Pace, REST, Share};
+use crate::paces::{NewPace, Paces, UpstreamRates};
+use crate::references::EXCEEDS_MEMORY;
 use crate::shared::{Link, RedisStore, keep_share};
 use crate::sqlite::SqliteStore;
 use crate::stats::{Snapshot, Stats};
@@ -75,6 +77,10 @@ pub struct EnrichmentConfig {
     pub cache: CacheLocation,
     /// Most bytes of the cache in memory.
     pub memory: u64,
+    /// The service's own limits, which no recipe can go beyond.
+    pub rates: UpstreamRates,
+    /// Memory of reference files.
+    pub references: Pool,
     /// Folder for what is made of reference files: the registry's becomes a store of its own.
     pub folder: PathBuf,
 }
@@ -82,10 +88,11 @@ pub struct EnrichmentConfig {
 /// The enrichment service, in this process.
 pub struct Enrichment {
     levels: Arc<Levels>,
-    gates: Arc<Gates>,
+    paces: Arc<Paces>,
     /// Through which the pace is shared.
     link: Option<Arc<Link>>,
     ready: Mutex<HashMap<String, Arc<OnceCell<Arc<Enricher>>>>>,
+    references: Pool,
     folder: PathBuf,
 }
 
@@ -125,8 +132,15 @@ impl Enrichment {
             stats: Stats::default(),
             away: Away::default(),
         };
-        let (gates, ready) = (Arc::new(Gates::default()), Mutex::new(HashMap::new()));
-        Ok(Arc::new(Self { levels: Arc::new(levels), gates, link, ready, folder: config.folder }))
+        let (paces, ready) = (Paces::new(config.rates), Mutex::new(HashMap::new()));
+        Ok(Arc::new(Self {
+            levels: Arc::new(levels),
+            paces,
+            link,
+            ready,
+            references: config.references,
+            folder: config.folder,
+        }))
     }
 
     /// What it has done since it was opened.
@@ -136,7 +150,7 @@ impl Enrichment {
 
     /// Requests a second that may be sent now.
     pub fn rate(&self) -> f64 {
-        self.gates.rate()
+        self.paces.rate()
     }
 
     /// What the cache behind the process' own holds; without one, what the process' own does.
@@ -167,9 +181,18 @@ impl Enrichment {
         }
     }
 
-    /// The enricher of a request. Making one may read large files, off the asynchronous threads.
+    /// The enricher of a request.
     async fn enricher(&self, request: &EnrichRequest) -> Result<Arc<Enricher>, ServiceError> {
-        let name = format!("{request:?}");
+        match self.make(request).await {
+            // Those that nobody uses just now may hold what is missing.
+            Err(error) if error.reason == EXCEEDS_MEMORY && self.forget_idle() => self.make(request).await,
+            made => made,
+        }
+    }
+
+    /// An enricher that is ready, or a new one. Making one may read large files, off the asynchronous threads.
+    async fn make(&self, request: &EnrichRequest) -> Result<Arc<Enricher>, ServiceError> {
+        let name = format!("{} {:?}", request.enricher, request.settings);
         let ready = {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             if ready.len() >= READY && !ready.contains_key(&name) {
@@ -179,36 +202,44 @@ impl Enrichment {
         };
         // Those who ask for another one do not wait for this one's files.
         let make = async || {
-            let (request, folder) = (request.clone(), self.folder.clone());
-            let made = tokio::task::spawn_blocking(move || Enricher::new(&request, &folder)).await;
+            let (request, folder, references) = (request.clone(), self.folder.clone(), self.references.clone());
+            let made = tokio::task::spawn_blocking(move || Enricher::new(&request, &folder, &references)).await;
             let made =
                 made.map_err(|error| ServiceError::internal(format!("an enricher could not be made: {error}")))?;
             Ok::<_, ServiceError>(Arc::new(made?))
         };
         ready.get_or_try_init(make).await.cloned()
     }
+
+    /// Lets go of enrichers that nobody uses. True if there was one.
+    fn forget_idle(&self) -> bool {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = ready.len();
+        ready.retain(|_, enricher| enricher.get().is_none_or(|enricher| Arc::strong_count(enricher) > 1));
+        ready.len() < before
+    }
 }
 
-/// The way to an upstream that other replicas ask too.
-fn gate_shared(link: Arc<Link>, name: &str, rate: f64, concurrency: usize) -> NewGate {
+/// A pace that is shared with other replicas.
+fn pace_shared(link: Arc<Link>, name: &str, rate: f64) -> NewPace {
     let pace = Pace::new(Share::NONE, Duration::ZERO);
     let (sender, receiver) = watch::channel(rate);
     tokio::spawn(keep_share(link, name.to_owned(), Arc::downgrade(&pace), receiver));
-    // Who keeps the share ends with the gate; a rate that nobody hears any more is none of our concern.
+    // Who keeps the share ends with the pace; a rate that nobody hears any more is none of our concern.
     (
-        Gate::new(pace, concurrency),
+        pace,
         Box::new(move |rate| {
             sender.send_replace(rate);
         }),
     )
 }
 
-/// The way to an upstream for a process that is alone.
-fn gate_alone(rate: f64, concurrency: usize) -> NewGate {
+/// The pace of a process that is alone.
+fn pace_alone(rate: f64) -> NewPace {
     // The process before this one may have been killed a moment ago.
     let pace = Pace::new(Share::whole(rate), REST);
-    let gate = Gate::new(Arc::clone(&pace), concurrency);
-    (gate, Box::new(move |rate| pace.set_share(Share::whole(rate))))
+    let set = Arc::clone(&pace);
+    (pace, Box::new(move |rate| set.set_share(Share::whole(rate))))
 }
 
 #[async_trait]
@@ -219,18 +250,18 @@ impl forebay_api::Enrichment for Enrichment {
         keys: BoxStream<Result<KeyBatch, ServiceError>>,
     ) -> Result<BoxStream<Result<RecordBatch, ServiceError>>, ServiceError> {
         let enricher = self.enricher(&request).await?;
-        let (gate, keeping) = match &enricher.sources {
+        let kept = match &enricher.sources {
             Sources::Upstream { asking, .. } => {
-                let (rate, concurrency) = (asking.settings.rate, asking.settings.concurrency);
-                let (gate, keeping) = self.gates.keep(&asking.gate, rate, || match &self.link {
-                    Some(link) => gate_shared(Arc::clone(link), &asking.gate, rate, concurrency),
-                    None => gate_alone(rate, concurrency),
-                });
-                (Some(gate), Some(keeping))
+                self.paces.keep(&asking.address, asking.settings.rate, |name, rate| match &self.link {
+                    Some(link) => pace_shared(Arc::clone(link), name, rate),
+                    None => pace_alone(rate),
+                })
             }
-            Sources::Nobody(_) | Sources::Reference(_) => (None, None),
+            Sources::Nobody(_) | Sources::Reference(_) => Vec::new(),
         };
-        let lookup = Arc::new((Lookup { levels: Arc::clone(&self.levels), enricher, gate }, keeping));
+        let (paces, keeping): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+        let lookup = Lookup { levels: Arc::clone(&self.levels), enricher, columns: request.columns, paces };
+        let lookup = Arc::new((lookup, keeping));
         let rows = keys.then(move |keys| {
             let lookup = Arc::clone(&lookup);
             async move { lookup.0.answer(&keys?).await }

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::try_join_all;
 use redis::{Pipeline, Script, Value};
 use tokio::time::Instant;
 
@@ -24,8 +25,6 @@ const CLAIM: &str = "forebay:asking:";
 
 /// Keys of one MGET: as many as keep the server from answering others for a fraction of a millisecond.
 const PAGE: usize = 500;
-/// Keys of one round trip.
-const TRIP: usize = 4_000;
 
 /// How long a claim lasts without a sign of life, and how often one is given.
 const CLAIM_LIFE: Duration = Duration::from_secs(8);
@@ -112,6 +111,20 @@ impl RedisStore {
         Ok(())
     }
 
+    /// What is known of the keys of one MGET.
+    async fn page(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let mut get = redis::cmd("MGET");
+        let mut name = String::new();
+        for key in keys {
+            name.clear();
+            name.push_str(ANSWER);
+            name.push_str(key.as_str());
+            get.arg(name.as_str());
+        }
+        let values: Vec<Value> = self.link.command(&get).await?;
+        if values.len() == keys.len() { Ok(values.iter().map(entry).collect()) } else { Err(unexpected()) }
+    }
+
     /// All answers, a page at a time: their names, and how their entries begin.
     async fn scan(&self, cursor: u64) -> Result<(u64, Vec<String>), StoreError> {
         let mut scan = redis::cmd("SCAN");
@@ -138,20 +151,10 @@ async fn keep_alive(store: Weak<RedisStore>) {
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>, StoreError> {
-        let mut entries = Vec::with_capacity(keys.len());
-        for trip in keys.chunks(TRIP) {
-            let mut pipeline = Pipeline::new();
-            for page in trip.chunks(PAGE) {
-                let mut get = redis::cmd("MGET");
-                for key in page {
-                    get.arg(answer(key));
-                }
-                pipeline.add_command(get);
-            }
-            let pages: Vec<Vec<Value>> = self.link.pipeline(&pipeline).await?;
-            entries.extend(pages.iter().flatten().map(entry));
-        }
-        if entries.len() == keys.len() { Ok(entries) } else { Err(unexpected()) }
+        // The pages go out together on one connection, and each is read while the server works on the next.
+        let pages = keys.chunks(PAGE).map(|page| self.page(page));
+        let pages: Vec<Vec<Option<Entry>>> = try_join_all(pages).await?;
+        Ok(pages.into_iter().flatten().collect())
     }
 
     async fn claim(&self, keys: &[CacheKey]) -> Result<Vec<Claim>, StoreError> {

@@ -1,7 +1,6 @@
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::rows::{Resolved, Source};
+use crate::rows::{Rows, Source};
 
 /// What a service has done since it started.
 #[derive(Debug, Default)]
@@ -48,13 +47,8 @@ pub struct Snapshot {
 
 impl Stats {
     /// Counts the keys of a batch once they are resolved.
-    pub(crate) fn count(&self, rows: &[Resolved]) {
-        let mut by_source: HashMap<Source, u64> = HashMap::new();
-        for row in rows {
-            *by_source.entry(row.source).or_default() += 1;
-        }
-        add(&self.keys, rows.len() as u64);
-        for (source, count) in by_source {
+    pub(crate) fn count(&self, rows: &Rows) {
+        for (source, count) in Source::ALL.into_iter().zip(rows.counts()) {
             let counter = match source {
                 Source::Memory => &self.memory,
                 Source::Store => &self.store,
@@ -65,7 +59,8 @@ impl Stats {
                 Source::Invalid => &self.invalid,
                 Source::None => &self.failed,
             };
-            add(counter, count);
+            add(counter, *count);
+            add(&self.keys, *count);
         }
     }
 

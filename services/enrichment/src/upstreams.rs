@@ -6,13 +6,14 @@ mod nppes;
 
 use async_trait::async_trait;
 
-pub(crate) use geocode::CensusGeocoder;
-pub(crate) use json::{JsonApi, defined_columns, parse_url};
-pub(crate) use nppes::{NppesApi, cells as provider_cells};
+pub(crate) use geocode::{CensusGeocoder, GEOCODER};
+pub(crate) use json::{JsonApi, defined_columns, named_parts, parse_url};
+pub(crate) use nppes::{NppesApi, REGISTRY, cells as provider_cells};
 
 use crate::answer::Outcome;
 use crate::call::CallError;
-use crate::keys::Key;
+use crate::keys::{Key, Keys};
+use crate::rows::Rows;
 
 /// Somebody over the network who knows keys. How often it is asked, and what comes of failures, is not its concern.
 #[async_trait]
@@ -31,6 +32,6 @@ pub(crate) trait Upstream: Send + Sync {
 
 /// A local source that answers at once, and is never out of order.
 pub(crate) trait Reference: Send + Sync {
-    /// What it knows of a key.
-    fn look_up(&self, key: &Key) -> Outcome;
+    /// Adds a row of what it knows of a batch's key.
+    fn look_up(&self, keys: &Keys, row: usize, rows: &mut Rows);
 }

@@ -109,6 +109,10 @@ pub(crate) async fn plan_for(
         steps: !steps.is_empty(),
         redacts: prepared.recipe.redacts(),
         enrichment: prepared.recipe.steps.iter().any(|step| matches!(step, Step::Enrich(_))),
+        references: prepared.recipe.steps.iter().any(|step| match step {
+            Step::Enrich(step) => step.sources().any(|(key, _)| key != "url"),
+            Step::Sql(_) | Step::Redact(_) => false,
+        }),
         bucket: output.starts_with("s3://"),
         sink: prepared.tuning.sink.is_some(),
         models: models.map_or(Models::None, Models::Needed),

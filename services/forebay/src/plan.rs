@@ -53,6 +53,8 @@ pub struct PlanRequest {
     pub redacts: bool,
     /// Whether keys are looked up in this process.
     pub enrichment: bool,
+    /// Whether reference files are read for that.
+    pub references: bool,
     /// Whether the output is a bucket, whose upload parts must be 5 MiB or more.
     pub bucket: bool,
     /// Whether committed files are loaded into a database.
@@ -150,6 +152,13 @@ impl Plan {
                 name: "answers",
                 bytes: (data / 16).clamp(4 * MIB, 64 * MIB),
                 how: "the enrichment cache of this process".to_owned(),
+            });
+        }
+        if request.references {
+            holders.push(Holder {
+                name: "references",
+                bytes: (data / 8).clamp(8 * MIB, 128 * MIB),
+                how: "reference files of enrichers".to_owned(),
             });
         }
         if request.roles.gateway {
@@ -270,6 +279,7 @@ mod tests {
             steps: false,
             redacts: false,
             enrichment: false,
+            references: false,
             bucket: false,
             sink: false,
             models: Models::None,

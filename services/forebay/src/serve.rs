@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use forebay_api::TenantLimits;
+use forebay_budget::Budget;
 use forebay_catalog::Catalog;
-use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig};
+use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_gateway::Reach;
 use forebay_lake::STATE_FOLDER;
 use forebay_objects::{Place, Writers};
@@ -66,6 +67,9 @@ const PROGRAM: ByteSize = ByteSize::mib(40);
 const ANSWERS: ByteSize = ByteSize::mib(32);
 
 const MIB: ByteSize = ByteSize::mib(1);
+
+/// Least memory of its reference files.
+const REFERENCES: ByteSize = ByteSize::mib(16);
 
 /// First wait for a database that does not answer; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -170,7 +174,11 @@ impl Node {
             let memory =
                 settings.memory.map_or(ANSWERS, |memory| ByteSize(memory.0.saturating_sub(PROGRAM.0).max(MIB.0) / 2));
             let folder = settings.spill.clone().unwrap_or_else(std::env::temp_dir);
-            let config = EnrichmentConfig { cache: cache(settings, None)?, memory: memory.0, folder };
+            let (cache, rates) = (cache(settings, None)?, upstream_rates(settings)?);
+            // As much as for answers, and at least what a year of the fee schedule takes.
+            let references = memory.0.max(REFERENCES.0);
+            let references = Budget::new(references).pool("references", references)?;
+            let config = EnrichmentConfig { cache, memory: memory.0, rates, references, folder };
             let enrichment = Enrichment::open(config).await.map_err(service_error)?;
             sampler::enrichment(Arc::clone(&enrichment), &metrics, node.stop.clone(), &mut node.tasks);
             services = services.enrichment(enrichment);
@@ -219,6 +227,7 @@ impl Node {
         trim::keep_pages();
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
+        wiring.upstream_rates = upstream_rates(settings)?;
         (wiring.intake, wiring.stop) = (self.intake.clone(), self.stop.clone());
         wiring.keys = keys::given(settings.keys.as_ref().map(|keys| keys.0.as_str()), settings.key_file.as_deref())?;
         if let Some(url) = &settings.sink_url {
@@ -402,12 +411,20 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         steps: true,
         redacts: true,
         enrichment: roles.transform && roles.gateway,
+        references: roles.transform && roles.gateway,
         // A writer does not know its jobs' outputs beforehand.
         bucket: stores.store.is_empty() || stores.store.starts_with("s3://"),
         sink: settings.sink_url.is_some(),
         models: settings.model_memory.map_or(Models::None, Models::Allowed),
     };
     Plan::new(&request).map_err(|error| Usage(format!("{error} (setting memory)")).into())
+}
+
+/// How fast upstreams may be asked, whatever recipes say: several parties set rates here.
+fn upstream_rates(settings: &Settings) -> anyhow::Result<UpstreamRates> {
+    let rates = settings.upstream_rates.clone().unwrap_or_default().0.join(",");
+    let rates: UpstreamRates = rates.parse().map_err(|error| Usage(format!("upstream_rates: {error}")))?;
+    Ok(rates.with_public())
 }
 
 /// Where answers are kept: as the settings say, else in a file below `local`, else in memory.

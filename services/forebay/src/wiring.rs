@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay_api::Observer;
 use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
-use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig};
+use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
 use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
@@ -45,6 +45,8 @@ pub(crate) struct Wiring {
     pub(crate) keys: Keys,
     /// Database that jobs may have their tables loaded into.
     pub(crate) sink: Option<SinkUrl>,
+    /// The service's own limits to the pace of upstreams.
+    pub(crate) upstream_rates: UpstreamRates,
     /// What is there all the time is reserved all the time, so that pressure tells how full the process is.
     _standing: Vec<Reservation>,
 }
@@ -69,6 +71,7 @@ impl Wiring {
             observer: Observer::default(),
             keys: Keys::none(),
             sink: None,
+            upstream_rates: UpstreamRates::default(),
             _standing: standing,
         })
     }
@@ -112,7 +115,9 @@ impl Wiring {
 
     /// The enrichment service of this process.
     pub(crate) async fn enrichment(&self, cache: CacheLocation, folder: PathBuf) -> anyhow::Result<Arc<Enrichment>> {
-        let config = EnrichmentConfig { cache, memory: self.plan.of("answers"), folder };
+        let rates = self.upstream_rates.clone();
+        let references = self.pool("references")?;
+        let config = EnrichmentConfig { cache, memory: self.plan.of("answers"), rates, references, folder };
         Enrichment::open(config).await.map_err(crate::commands::service_error)
     }
 

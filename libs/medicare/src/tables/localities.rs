@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use crate::decimal::Fixed;
 use crate::file::{Named, Row, Table, lines, open_table};
 use crate::period::{Editions, Quarter, year_in};
+use crate::room::Held;
 use crate::{LoadError, Reason};
 
 const EXPECTED_ZIP: &str = "a text file of ZIP codes and localities (ZIP5_...txt or ZIP9_...txt from CMS's page \
@@ -124,9 +125,9 @@ impl Places {
     }
 
     /// Adds a file of five-digit codes.
-    pub(crate) fn add_five(&mut self, path: &Path) -> Result<(), LoadError> {
+    pub(crate) fn add_five(&mut self, path: &Path, held: &mut Held<'_, '_>) -> Result<(), LoadError> {
         let mut found = FiveDigits::default();
-        let from = read_zips(path, "ZIP5_", |line| {
+        let from = read_zips(path, "ZIP5_", held, |line| {
             let zip = line.number(2..7)?;
             match line.0.get(20) {
                 Some(b'1') => found.divided.push(zip),
@@ -141,9 +142,9 @@ impl Places {
     }
 
     /// Adds a file of nine-digit codes.
-    pub(crate) fn add_nine(&mut self, path: &Path) -> Result<(), LoadError> {
+    pub(crate) fn add_nine(&mut self, path: &Path, held: &mut Held<'_, '_>) -> Result<(), LoadError> {
         let mut found = ZipTable::default();
-        let from = read_zips(path, "ZIP9_", |line| {
+        let from = read_zips(path, "ZIP9_", held, |line| {
             if !line.0.get(21..25)?.trim_ascii().is_empty() {
                 found.0.push((line.number(2..7)? * 10_000 + line.number(21..25)?, line.locality()?));
             }
@@ -156,11 +157,11 @@ impl Places {
     }
 
     /// Adds a file of price indices.
-    pub(crate) fn add_indices(&mut self, path: &Path) -> Result<(), LoadError> {
+    pub(crate) fn add_indices(&mut self, path: &Path, held: &mut Held<'_, '_>) -> Result<(), LoadError> {
         let name = Named { path, expected: EXPECTED_GPCI, member: ("GPCI", ".CSV") };
         let (from, found) = open_table(name, |table, _| {
             let columns = header(name, table, IndexColumns::find)?;
-            let found = by_locality(name, table, [columns.contractor, columns.number], |row| columns.read(row))?;
+            let found = by_locality(name, table, held, [columns.contractor, columns.number], |row| columns.read(row))?;
             Ok((columns.from, found))
         })?;
         self.indices.add(from, found);
@@ -168,7 +169,7 @@ impl Places {
     }
 
     /// Adds a file of anaesthesia conversion factors. It says its year in its name only.
-    pub(crate) fn add_anesthesia(&mut self, path: &Path) -> Result<(), LoadError> {
+    pub(crate) fn add_anesthesia(&mut self, path: &Path, held: &mut Held<'_, '_>) -> Result<(), LoadError> {
         let name = Named { path, expected: EXPECTED_ANES, member: ("ANES", ".CSV") };
         let (from, found) = open_table(name, |table, file_name| {
             let from = year_in(file_name).and_then(|year| Quarter::new(year, 1));
@@ -177,7 +178,7 @@ impl Places {
                 let find = |start: &str| (0..row.len()).find(|column| row.cell(*column).starts_with(start));
                 Some((find("Contractor")?, find("Locality")?, find("National Anes CF")?))
             })?;
-            let found = by_locality(name, table, [contractor, number], |row| Fixed::parse(row.cell(factor)))?;
+            let found = by_locality(name, table, held, [contractor, number], |row| Fixed::parse(row.cell(factor)))?;
             Ok((from, found))
         })?;
         self.anesthesia.add(from, found);
@@ -235,6 +236,7 @@ fn header<R: std::io::Read, T>(
 fn by_locality<T>(
     name: Named<'_>,
     table: &mut Table<'_, impl std::io::Read>,
+    held: &mut Held<'_, '_>,
     [contractor, number]: [usize; 2],
     read: impl Fn(&Row<'_>) -> Option<T>,
 ) -> Result<HashMap<Locality, T>, LoadError> {
@@ -242,6 +244,7 @@ fn by_locality<T>(
     while let Some(row) = table.next()? {
         if let Some(locality) = Locality::parse(row.cell(contractor), row.cell(number)) {
             let value = read(&row).ok_or_else(|| row.problem("a figure is not a number with at most four decimals"))?;
+            held.entry(size_of::<(Locality, T)>(), name.path)?;
             found.insert(locality, value);
         }
     }
@@ -277,17 +280,24 @@ impl ZipLine<'_> {
 fn read_zips(
     path: &Path,
     member: &'static str,
+    held: &mut Held<'_, '_>,
     mut on_line: impl FnMut(&ZipLine<'_>) -> Option<()>,
 ) -> Result<Quarter, LoadError> {
     let name = Named { path, expected: EXPECTED_ZIP, member: (member, ".TXT") };
-    let mut from = None;
-    lines(name, |line| {
+    let (mut from, mut full) = (None, None);
+    let read = lines(name, |line| {
         let line = ZipLine(line);
         if from.is_none() {
             from = Some(line.quarter().ok_or("columns 76 to 80 do not hold year and quarter, as 20254")?);
         }
-        on_line(&line).ok_or("ZIP code, contractor or locality are not at their places")
-    })?;
+        on_line(&line).ok_or("ZIP code, contractor or locality are not at their places")?;
+        held.entry(size_of::<(u32, Locality)>(), path).map_err(|error| {
+            full = Some(error);
+            "it is too large"
+        })
+    });
+    full.map_or(Ok(()), Err)?;
+    read?;
     from.ok_or_else(|| name.problem("it is empty"))
 }
 

@@ -8,6 +8,7 @@ use crate::LoadError;
 use crate::decimal::Fixed;
 use crate::file::{Named, Row, Table, open_table};
 use crate::period::{Quarter, year_in};
+use crate::room::Held;
 
 const EXPECTED: &str =
     "a CSV of relative values (PPRRVU...csv from CMS's page 'PFS Relative Value Files', an archive such as rvu25d.zip)";
@@ -134,15 +135,16 @@ impl Columns {
 }
 
 /// Reads a release and the quarter from which it holds.
-pub(crate) fn read(path: &Path) -> Result<(Quarter, Release), LoadError> {
+pub(crate) fn read(path: &Path, held: &mut Held<'_, '_>) -> Result<(Quarter, Release), LoadError> {
     let name = Named { path, expected: EXPECTED, member: ("PPRRVU", ".CSV") };
-    open_table(name, |table, file_name| read_table(name, table, file_name))
+    open_table(name, |table, file_name| read_table(name, table, file_name, held))
 }
 
 fn read_table(
     name: Named<'_>,
     table: &mut Table<'_, impl Read>,
     file_name: &str,
+    held: &mut Held<'_, '_>,
 ) -> Result<(Quarter, Release), LoadError> {
     let mut preamble = Preamble::default();
     loop {
@@ -167,6 +169,7 @@ fn read_table(
         }
         let key = Key::new(row.cell(columns.code), row.cell(columns.modifier));
         let key = key.ok_or_else(|| row.problem("the code does not have five characters, or the modifier not two"))?;
+        held.entry(size_of::<(Key, RelativeValues)>(), name.path)?;
         services.insert(key, columns.read(&row)?);
     }
     if services.is_empty() {

@@ -12,7 +12,7 @@ impl ToWire for EnrichRequest {
     type Wire = wire::EnrichHeader;
 
     fn to_wire(self) -> Self::Wire {
-        wire::EnrichHeader { enricher: self.enricher, settings: self.settings }
+        wire::EnrichHeader { enricher: self.enricher, settings: self.settings, columns: self.columns }
     }
 }
 
@@ -20,7 +20,7 @@ impl FromWire for EnrichRequest {
     type Wire = wire::EnrichHeader;
 
     fn from_wire(header: Self::Wire) -> Result<Self, ProtocolError> {
-        Ok(Self { enricher: header.enricher, settings: header.settings })
+        Ok(Self { enricher: header.enricher, settings: header.settings, columns: header.columns })
     }
 }
 

@@ -62,7 +62,11 @@ impl Enrichment for TestEnrichment {
 }
 
 fn request(enricher: &str) -> EnrichRequest {
-    EnrichRequest { enricher: enricher.to_owned(), settings: BTreeMap::from([("rate".to_owned(), "5".to_owned())]) }
+    EnrichRequest {
+        enricher: enricher.to_owned(),
+        settings: BTreeMap::from([("rate".to_owned(), "5".to_owned())]),
+        columns: vec!["name".to_owned()],
+    }
 }
 
 fn keys<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<KeyBatch, ServiceError> {

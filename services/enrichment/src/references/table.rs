@@ -1,26 +1,27 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, StringArray};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 use forebay_api::ServiceError;
+use forebay_budget::Pool;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{files, unusable};
-use crate::answer::{Cell, Outcome};
-use crate::keys::Key;
+use super::{Room, files};
+use crate::answer::Cell;
+use crate::keys::{Key, Keys};
+use crate::rows::{Rows, Source};
 use crate::upstreams::{Reference, defined_columns};
 
-/// Largest table that is held. A larger one belongs behind an API.
-const LIMIT: usize = 64 << 20;
+/// What a row costs besides its texts: its place in a table that is at least a third full, also while the table grows.
+const ROW: u64 = 192;
 
-/// What a row costs besides its texts.
-const ROW: usize = 96;
+/// Bytes that are asked for at once.
+const STEP: u64 = 64 << 10;
 
 /// A user's own reference table, held whole: a bounded number of bytes.
 pub(crate) struct Table {
@@ -30,12 +31,14 @@ pub(crate) struct Table {
     keys: usize,
     types: Vec<DataType>,
     rows: HashMap<Key, Vec<Cell>>,
-    bytes: usize,
+    room: Room,
+    /// Of what the room holds, what is still free.
+    free: u64,
 }
 
 impl Table {
     /// Reads the file; none if there is none. The key's columns are those of the setting `key`, or the parts' names.
-    pub(crate) fn load(settings: &BTreeMap<String, String>) -> Result<Option<Arc<dyn Reference>>, ServiceError> {
+    pub(crate) fn load(settings: &BTreeMap<String, String>, pool: &Pool) -> Result<Option<Self>, ServiceError> {
         let Some(path) = files(settings, "file").into_iter().next() else { return Ok(None) };
         let keys = settings.get("key").map(String::as_str).unwrap_or("key");
         let mut names: Vec<String> = keys.split(',').map(|name| name.trim().to_owned()).collect();
@@ -45,18 +48,19 @@ impl Table {
             names.push(path);
             types.push(column.data_type);
         }
-        let mut table = Self { path, names, keys: key_count, types, rows: HashMap::new(), bytes: 0 };
+        let mut table =
+            Self { path, names, keys: key_count, types, rows: HashMap::new(), room: Room::new(pool)?, free: 0 };
         let file = File::open(&table.path).map_err(|error| table.fail(error))?;
         if is_parquet(&table.path).map_err(|error| table.fail(error))? {
             table.read_parquet(file)?;
         } else {
             table.read_csv(file)?;
         }
-        Ok(Some(Arc::new(table)))
+        Ok(Some(table))
     }
 
     fn fail(&self, error: impl std::fmt::Display) -> ServiceError {
-        unusable(format!("the reference table {}: {error}", self.path.display()))
+        self.room.failed(format!("the reference table {}: {error}", self.path.display()))
     }
 
     fn place(&self, name: &str, mut columns: impl Iterator<Item = String>) -> Result<usize, ServiceError> {
@@ -68,10 +72,13 @@ impl Table {
         let parts: Vec<&str> = texts[..self.keys].iter().map(|text| text.unwrap_or_default()).collect();
         let cells: Vec<Cell> =
             texts[self.keys..].iter().zip(&self.types).map(|(text, data_type)| cell(*text, data_type)).collect();
-        self.bytes += ROW + texts.iter().flatten().map(|text| text.len() + 24).sum::<usize>();
-        if self.bytes > LIMIT {
-            return Err(self.fail(format!("it takes more than {} MiB of memory", LIMIT >> 20)));
+        let bytes = ROW + texts.iter().flatten().map(|text| text.len() as u64 + 24).sum::<u64>();
+        if self.free < bytes {
+            let more = STEP.max(bytes);
+            self.room.grow(more).map_err(|problem| self.fail(problem))?;
+            self.free += more;
         }
+        self.free -= bytes;
         self.rows.entry(Key::of(&parts)).or_insert(cells);
         Ok(())
     }
@@ -132,37 +139,53 @@ fn cell(text: Option<&str>, data_type: &DataType) -> Cell {
     }
 }
 
+impl Table {
+    fn get(&self, key: &Key) -> Option<&[Cell]> {
+        self.rows.get(key).map(Vec::as_slice)
+    }
+}
+
 impl Reference for Table {
-    fn look_up(&self, key: &Key) -> Outcome {
-        match self.rows.get(key) {
-            Some(cells) => Outcome::Found(cells.clone()),
-            None => Outcome::Missing("not_found".into()),
+    fn look_up(&self, keys: &Keys, row: usize, rows: &mut Rows) {
+        match self.get(&keys.key(row)) {
+            Some(cells) => rows.found(&cells.iter().map(Cell::as_ref).collect::<Vec<_>>(), Source::Reference),
+            None => rows.without("not_found", Source::Reference),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use forebay_budget::Budget;
+
     use super::*;
 
-    fn load(text: &str, more: &[(&str, &str)]) -> Result<Arc<dyn Reference>, ServiceError> {
+    fn load(text: &str, more: &[(&str, &str)]) -> Result<Table, ServiceError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.csv");
         std::fs::write(&path, text).unwrap();
         let base = [("file", path.to_str().unwrap()), ("column.price", "float:Price"), ("column.name", "string:Name")];
         let settings = base.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Ok(Table::load(&settings)?.unwrap())
+        Ok(Table::load(&settings, &Budget::new(1 << 20).pool("references", 1 << 20).unwrap())?.unwrap())
     }
 
     #[test]
     fn rows_are_found_by_their_key() {
         let text = "Code,Zone,Name,Price\nA,1,\"Ann, Inc\",2.5\nA,2,Bob,x\n";
         let table = load(text, &[("key", "Code,Zone")]).unwrap();
-        let found = |parts: &[&str]| table.look_up(&Key::of(parts));
+        let found = |parts: &[&str]| table.get(&Key::of(parts)).map(<[Cell]>::to_vec);
         // Columns are in the order of their names.
-        assert_eq!(found(&["A", "1"]), Outcome::Found(vec![Cell::Text("Ann, Inc".into()), Cell::Float(2.5)]));
-        assert_eq!(found(&["A", "2"]), Outcome::Found(vec![Cell::Text("Bob".into()), Cell::Null]));
-        assert_eq!(found(&["B", "1"]), Outcome::Missing("not_found".into()));
+        assert_eq!(found(&["A", "1"]), Some(vec![Cell::Text("Ann, Inc".into()), Cell::Float(2.5)]));
+        assert_eq!(found(&["A", "2"]), Some(vec![Cell::Text("Bob".into()), Cell::Null]));
+        assert_eq!(found(&["B", "1"]), None);
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_is_refused_with_the_remedy() {
+        let rows: String = (0..10_000).map(|n| format!("{n},Name {n},1\n")).collect();
+        let error = load(&format!("Code,Name,Price\n{rows}"), &[("key", "Code")]).err().unwrap();
+        assert_eq!(error.reason, crate::references::EXCEEDS_MEMORY);
+        assert!(error.message.contains("table.csv") && error.message.contains("more memory"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::keys::Key;
 use crate::settings::AskSettings;
 
 /// Where the geocoder is, when nothing else is said.
-const GEOCODER: &str = "https://geocoding.geo.census.gov/geocoder/locations/addressbatch";
+pub(crate) const GEOCODER: &str = "https://geocoding.geo.census.gov/geocoder/locations/addressbatch";
 
 /// The geocoder's addresses, when nothing else is said: those of now.
 const BENCHMARK: &str = "Public_AR_Current";

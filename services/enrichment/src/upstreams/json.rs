@@ -25,7 +25,7 @@ const TEXT_LIMIT: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct JsonApi {
     client: HttpClient,
-    /// With `{key}`, or the key's parts in braces.
+    /// With `{key}`, or the names of the key's parts in braces.
     template: String,
     parts: Vec<String>,
     columns: Vec<JsonColumn>,
@@ -92,6 +92,20 @@ impl JsonApi {
             found: all.get("found").cloned(),
         })
     }
+}
+
+/// The parts of a key that an address names, in order; none where it has `{key}`, or one value.
+pub(crate) fn named_parts(template: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for piece in template.split('{').skip(1) {
+        if let Some((name, _)) = piece.split_once('}')
+            && name != "key"
+            && !parts.iter().any(|known| known == name)
+        {
+            parts.push(name.to_owned());
+        }
+    }
+    parts
 }
 
 /// Puts the key's parts into the template. Whatever is not a letter or a digit is encoded, so that a key can't change
@@ -182,6 +196,9 @@ mod tests {
 
     #[test]
     fn keys_cannot_leave_their_place_in_the_address() {
+        assert_eq!(named_parts("https://host/{a}/{b}?again={a}&q={key}"), ["a", "b"]);
+        let parts = ["a", "b"].map(str::to_owned);
+        assert_eq!(expand("https://host/{a}?z={b}", &parts, &Key::of(&["1/2", "3"])), "https://host/1%2F2?z=3");
         let url = expand("https://host/item/{key}?x=1", &[], &Key::one("../a b/ü?&#@evil"));
         assert_eq!(url, "https://host/item/..%2Fa%20b%2F%C3%BC%3F%26%23%40evil?x=1");
         assert_eq!(Url::parse(&url).unwrap().host_str(), Some("host"));

@@ -11,7 +11,7 @@ use crate::keys::Key;
 use crate::settings::AskSettings;
 
 /// Where the registry is, when nothing else is said.
-const REGISTRY: &str = "https://npiregistry.cms.hhs.gov/api/";
+pub(crate) const REGISTRY: &str = "https://npiregistry.cms.hhs.gov/api/";
 
 /// Largest answer that is read. Real ones have a few kilobytes.
 const ANSWER_LIMIT: usize = 1 << 20;

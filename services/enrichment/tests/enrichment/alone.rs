@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use forebay_enrichment::{CACHE_FILE, CacheLocation};
 use forebay_standin::{Era, RegistryConfig};
 
-use crate::support::{Upstream, ask, npis, service, settings};
+use crate::support::{Upstream, ask, limited, npis, service, settings};
 
 #[tokio::test]
 async fn every_key_is_asked_for_once_and_known_from_then_on() {
@@ -83,7 +83,7 @@ async fn the_limit_holds_and_is_used() {
     let answers = ask(&service, "nppes", settings(&upstream.url(), &[("rate", "20")]), &npis(100_000_000, 60)).await;
     assert_eq!((answers.reason(None), upstream.repeated()), (60, 0));
     assert!(upstream.most_in_a_second() <= 20, "{}", upstream.most_in_a_second());
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -94,4 +94,62 @@ async fn a_limit_below_ours_is_learnt() {
     let refused = upstream.requests().iter().filter(|(.., status)| *status == 429).count();
     assert_eq!(answers.reason(None), 40);
     assert!(refused < 20, "{refused} requests too many");
+}
+
+#[tokio::test]
+async fn who_asks_slowly_slows_nobody_else() {
+    let upstream = Upstream::start(RegistryConfig { rate: Some(40), ..RegistryConfig::default() }).await;
+    let service = limited(&upstream, 40).await;
+    let (slow, fast) = (npis(100_000_000, 8), npis(200_000_000, 60));
+    let slowly = ask(&service, "nppes", settings(&upstream.url(), &[("rate", "2"), ("concurrency", "1")]), &slow);
+    let started = Instant::now();
+    let quickly = async {
+        let answers = ask(&service, "nppes", settings(&upstream.url(), &[("rate", "40")]), &fast).await;
+        (answers, started.elapsed())
+    };
+    let (slowly, (quickly, time)) = tokio::join!(slowly, quickly);
+    assert_eq!((slowly.reason(None), quickly.reason(None)), (8, 60));
+    assert!(time < Duration::from_secs(5), "{time:?}");
+    // It had what it asked for, and no more.
+    assert!((Duration::from_secs(3)..Duration::from_secs(10)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!(upstream.most_in_a_second() <= 40, "{}", upstream.most_in_a_second());
+}
+
+#[tokio::test]
+async fn nobody_asks_faster_than_the_service_lets_them() {
+    let upstream = Upstream::start(RegistryConfig { rate: Some(20), ..RegistryConfig::default() }).await;
+    let service = limited(&upstream, 20).await;
+    let greedy = settings(&upstream.url(), &[("rate", "10000"), ("concurrency", "50")]);
+    let (one, other) = (npis(100_000_000, 30), npis(200_000_000, 30));
+    let modest = settings(&upstream.url(), &[("rate", "20")]);
+    let (one, other) = tokio::join!(ask(&service, "nppes", greedy, &one), ask(&service, "nppes", modest, &other));
+    assert_eq!((one.reason(None), other.reason(None)), (30, 30));
+    assert_eq!(upstream.requests().iter().filter(|(.., status)| *status == 429).count(), 0);
+    assert!(upstream.most_in_a_second() <= 20, "{}", upstream.most_in_a_second());
+}
+
+#[tokio::test]
+async fn who_demands_too_much_opens_the_circuit_for_himself_only() {
+    let config = RegistryConfig { latency: Duration::from_millis(60), ..RegistryConfig::default() };
+    let upstream = Upstream::start(config).await;
+    let service = service(CacheLocation::Memory).await;
+    let hasty = settings(&upstream.url(), &[("timeout", "5ms"), ("on_open", "null"), ("tries", "1")]);
+    let hasty = ask(&service, "nppes", hasty, &npis(100_000_000, 40)).await;
+    assert!(hasty.reason(Some("circuit_open")) > 0 && hasty.reason(None) == 0);
+    let patient = settings(&upstream.url(), &[("on_open", "null")]);
+    assert_eq!(ask(&service, "nppes", patient, &npis(200_000_000, 40)).await.reason(None), 40);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_out_of_date_is_asked_for_again_once() {
+    let upstream = Upstream::start(RegistryConfig::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let service = service(CacheLocation::File(folder.path().join(CACHE_FILE))).await;
+    let (keys, settings) = (npis(100_000_000, 50), settings(&upstream.url(), &[("ttl", "2s")]));
+    ask(&service, "nppes", settings.clone(), &keys).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let late = ask(&service, "nppes", settings.clone(), &keys).await;
+    assert_eq!((late.source("upstream"), late.calls(), upstream.registry.requests()), (50, 50, 100));
+    let again = ask(&service, "nppes", settings, &keys).await;
+    assert_eq!((again.calls(), upstream.registry.requests()), (0, 100));
 }

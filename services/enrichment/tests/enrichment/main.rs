@@ -4,5 +4,11 @@
 
 mod alone;
 mod faults;
+mod references;
 mod replicas;
+mod speed;
 mod support;
+
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

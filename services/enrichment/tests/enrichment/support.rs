@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{RecordBatch, StringArray};
-use forebay_api::{CALLS_COLUMN, EnrichRequest, Enrichment as _, KeyBatch, REASON_COLUMN, SOURCE_COLUMN};
-use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use forebay_api::{CALLS_COLUMN, EnrichRequest, Enrichment as _, KeyBatch, REASON_COLUMN, SOURCE_COLUMN, ServiceError};
+use forebay_budget::{Budget, Pool};
+use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_nppes::Npi;
 use forebay_standin::{Registry, RegistryConfig};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -72,7 +73,32 @@ impl Upstream {
 }
 
 pub(crate) async fn service(cache: CacheLocation) -> Arc<Enrichment> {
-    Enrichment::open(EnrichmentConfig { cache, memory: 16 << 20, folder: std::env::temp_dir() }).await.unwrap()
+    service_in(cache, &std::env::temp_dir()).await
+}
+
+/// Memory for reference files.
+pub(crate) fn references(bytes: u64) -> Pool {
+    Budget::new(bytes).pool("references", bytes).unwrap()
+}
+
+/// A service that has a rate of its own for an upstream.
+pub(crate) async fn limited(upstream: &Upstream, rate: u32) -> Arc<Enrichment> {
+    let rates = format!("{}={rate}", upstream.address).parse().unwrap();
+    let (cache, folder) = (CacheLocation::Memory, std::env::temp_dir());
+    Enrichment::open(EnrichmentConfig { cache, memory: 16 << 20, rates, references: references(0), folder })
+        .await
+        .unwrap()
+}
+
+pub(crate) async fn service_in(cache: CacheLocation, folder: &Path) -> Arc<Enrichment> {
+    let config = EnrichmentConfig {
+        cache,
+        memory: 16 << 20,
+        rates: UpstreamRates::default(),
+        references: references(32 << 20),
+        folder: folder.to_owned(),
+    };
+    Enrichment::open(config).await.unwrap()
 }
 
 pub(crate) fn npis(first: u32, count: u32) -> Vec<String> {
@@ -94,17 +120,53 @@ pub(crate) async fn ask(
     settings: BTreeMap<String, String>,
     keys: &[String],
 ) -> Answers {
-    let batches: Vec<_> =
-        keys.chunks(1000).map(|keys| Ok(KeyBatch { keys: Arc::new(StringArray::from_iter_values(keys)) })).collect();
-    let request = EnrichRequest { enricher: enricher.to_owned(), settings };
+    ask_by(service, enricher, settings, keys, 1000).await
+}
+
+/// As [`ask`], with keys in a column, or in a struct of columns.
+pub(crate) async fn ask_array(
+    service: &Enrichment,
+    enricher: &str,
+    settings: BTreeMap<String, String>,
+    keys: ArrayRef,
+) -> Answers {
+    let rows = keys.len();
+    let answers = send(service, enricher, settings, vec![Ok(KeyBatch { keys })]).await;
+    assert_eq!(answers.rows(), rows);
+    answers
+}
+
+pub(crate) async fn ask_by(
+    service: &Enrichment,
+    enricher: &str,
+    settings: BTreeMap<String, String>,
+    keys: &[String],
+    batch_keys: usize,
+) -> Answers {
+    let batch = |keys: &[String]| Ok(KeyBatch { keys: Arc::new(StringArray::from_iter_values(keys)) });
+    let answers = send(service, enricher, settings, keys.chunks(batch_keys).map(batch).collect()).await;
+    assert_eq!(answers.rows(), keys.len());
+    answers
+}
+
+async fn send(
+    service: &Enrichment,
+    enricher: &str,
+    settings: BTreeMap<String, String>,
+    batches: Vec<Result<KeyBatch, ServiceError>>,
+) -> Answers {
+    let request = EnrichRequest { enricher: enricher.to_owned(), settings, columns: Vec::new() };
     let rows = service.enrich(request, stream::iter(batches).boxed()).await.unwrap();
     let rows: Vec<RecordBatch> =
         tokio::time::timeout(Duration::from_secs(60), rows.try_collect()).await.expect("answers in time").unwrap();
-    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), keys.len());
     Answers(rows)
 }
 
 impl Answers {
+    pub(crate) fn rows(&self) -> usize {
+        self.0.iter().map(RecordBatch::num_rows).sum()
+    }
+
     pub(crate) fn column(&self, name: &str) -> Vec<Option<String>> {
         let column = |batch: &RecordBatch| {
             let column = batch.column_by_name(name).unwrap().as_string::<i32>();

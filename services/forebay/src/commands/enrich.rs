@@ -9,7 +9,8 @@ use anyhow::Context;
 use arrow_array::StringArray;
 use clap::{Args, Subcommand};
 use forebay_api::{BoxStream, EnrichRequest, Enrichment as _, KeyBatch, ServiceError};
-use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig};
+use forebay_budget::Budget;
+use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_objects::Place;
 use forebay_types::ByteSize;
 use futures::{StreamExt, stream};
@@ -20,6 +21,9 @@ use crate::embedded::state_folder;
 
 /// The cache in memory of a command that only looks keys up.
 const ANSWERS: ByteSize = ByteSize::mib(32);
+
+/// Memory for its reference files.
+const REFERENCES: ByteSize = ByteSize::mib(128);
 
 /// Keys of a batch.
 const KEYS: usize = 8192;
@@ -99,7 +103,9 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn open(cache: CacheLocation) -> anyhow::Result<Arc<Enrichment>> {
-    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, folder: std::env::temp_dir() })
+    let references = Budget::new(REFERENCES.0).pool("references", REFERENCES.0)?;
+    let (rates, folder) = (UpstreamRates::default(), std::env::temp_dir());
+    Enrichment::open(EnrichmentConfig { cache, memory: ANSWERS.0, rates, references, folder })
         .await
         .map_err(service_error)
 }
@@ -152,7 +158,7 @@ pub(crate) fn warm(args: &WarmArgs) -> anyhow::Result<ExitCode> {
     }
     let Some(location) = args.cache.location(true)? else { return Ok(ExitCode::SUCCESS) };
     let keys = key_batches(&args.keys)?;
-    let request = EnrichRequest { enricher: args.enricher.clone(), settings };
+    let request = EnrichRequest { enricher: args.enricher.clone(), settings, columns: Vec::new() };
     runtime()?.block_on(async {
         let service = open(location).await?;
         let mut rows = service.enrich(request, keys).await.map_err(service_error)?;

@@ -74,6 +74,9 @@ settings! {
     /// Prefixes, separated by commas, of what clients may have read or asked for them: inputs, and the files and
     /// addresses of enrichers (default: none)
     inputs: List, "FOREBAY_INPUTS";
+    /// Most requests a second to upstreams, over all replicas and whatever recipes say, HOST=RATE or HOST:PORT=RATE
+    /// separated by commas (default: 4 for the NPI registry and the Census geocoder; else the highest that a job asks with)
+    upstream_rates: List, "FOREBAY_UPSTREAM_RATES";
     /// Size at which a file is closed (default: 128MiB)
     file_size: ByteSize, "FOREBAY_FILE_SIZE";
     /// Longest time that written rows wait for their commit (default: 30s)
