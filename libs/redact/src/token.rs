@@ -130,6 +130,9 @@ const TAG: usize = 48;
 /// Where a URL ends at the latest.
 const URL: usize = 2048;
 
+/// Stands for the cues of a word that was not looked up yet, and can only be a name.
+const NAME_ONLY: u64 = u64::MAX;
+
 /// Ends of clinical words and names of substances. A word in no list that ends so is no name.
 const CLINICAL: [&[u8]; 62] = [
     b"itis",
@@ -262,15 +265,42 @@ pub(crate) struct Lexer<'t> {
     bytes: &'t [u8],
     at: usize,
     gap: Gap,
+    /// Tokens from here on were not looked up yet.
+    looked_up: usize,
 }
 
 impl<'t> Lexer<'t> {
     pub(crate) fn new(lexicon: &'static Lexicon, text: &'t str) -> Self {
-        Self { lexicon, text, bytes: text.as_bytes(), at: 0, gap: Gap::Break }
+        Self { lexicon, text, bytes: text.as_bytes(), at: 0, gap: Gap::Break, looked_up: 0 }
     }
 
     /// Adds tokens until there are `limit`. False at the end of the text.
     pub(crate) fn fill(&mut self, tokens: &mut Vec<Token>, limit: usize) -> bool {
+        self.looked_up = tokens.len();
+        let more = self.cut(tokens, limit);
+        // After all are cut, not one by one: the lexicon is larger than a core's cache, and a processor waits for many
+        // words at a time if none of them needs the one before.
+        for token in tokens.iter_mut().skip(self.looked_up).filter(|token| token.kind == Kind::Word) {
+            self.look_up(token);
+        }
+        more
+    }
+
+    fn look_up(&self, token: &mut Token) {
+        let name_only = token.cues == NAME_ONLY;
+        (token.lexeme, token.cues) = self.lexicon.get(token.hash);
+        if name_only {
+            (token.lexeme, token.cues) = (token.lexeme.as_name(), 0);
+        }
+        if token.lexeme == Lexeme::NONE
+            && token.cues == 0
+            && is_clinical(&self.bytes[token.start as usize..token.end as usize])
+        {
+            token.cues = Cue::Medical.bit();
+        }
+    }
+
+    fn cut(&mut self, tokens: &mut Vec<Token>, limit: usize) -> bool {
         while tokens.len() < limit {
             let Some(byte) = self.bytes.get(self.at) else { return false };
             match BYTES[usize::from(*byte)] {
@@ -366,17 +396,10 @@ impl<'t> Lexer<'t> {
             }
             at = after;
         }
-        let hash = spelling.hash.finish();
-        let (mut lexeme, mut cues) = self.lexicon.get(hash);
-        if spelling.foreign && spelling.first_upper {
-            // "Löwer" is not "lower".
-            (lexeme, cues) = (lexeme.as_name(), 0);
-        }
-        if lexeme == Lexeme::NONE && cues == 0 && is_clinical(&self.bytes[start..end]) {
-            cues = Cue::Medical.bit();
-        }
-        let (start, end, shape) = (start as u32, end as u32, spelling.shape());
-        self.push(tokens, Token { start, end, kind: Kind::Word, shape, lexeme, hash, cues, ..Token::NONE });
+        // "Löwer" is not "lower".
+        let cues = if spelling.foreign && spelling.first_upper { NAME_ONLY } else { 0 };
+        let (start, end, shape, hash) = (start as u32, end as u32, spelling.shape(), spelling.hash.finish());
+        self.push(tokens, Token { start, end, kind: Kind::Word, shape, hash, cues, ..Token::NONE });
     }
 
     /// True if a letter stands at `at` that is not a possessive's `s`.
@@ -402,6 +425,7 @@ impl<'t> Lexer<'t> {
             self.gap = last.gap;
             tokens.pop();
         }
+        self.looked_up = self.looked_up.min(tokens.len());
         let start = tokens.last().map_or(start, |last| start.max(last.end as usize));
         self.push(tokens, Token { start: start as u32, end: end as u32, kind, ..Token::NONE });
     }

@@ -84,7 +84,8 @@ impl Attempt {
         let layout = Arc::clone(&self.job.prepared.layout);
         let at = Position { record: self.claim.first_record + 1, offset: start };
         let mut decoder = Decoder::new(layout, at);
-        let mut buffer = Vec::new();
+        // A frame, and the begun record before it: with less it would be moved to twice as much.
+        let mut buffer = Vec::with_capacity(FRAME_BYTES + FRAME_BYTES / 8);
         let mut more = true;
         let mut large: Option<Reservation> = None;
         while more {
