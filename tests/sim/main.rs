@@ -25,10 +25,6 @@ use std::time::Instant;
 
 use cluster::{Ground, Outcome, run};
 
-/// As in the binary.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is '{text}'")))
