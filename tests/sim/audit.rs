@@ -83,10 +83,13 @@ pub(crate) async fn problems(store: Arc<InMemory>, catalog: &Catalog, plans: &[A
     if !left.abandoned.is_empty() || left.unwritten > 0 {
         problems.push(format!("groups are left: {left:?}"));
     }
-    if !catalog.unpublished_groups(crate::input::OUTPUT, None, 10).await.unwrap().is_empty() {
-        problems.push("groups are not published".to_owned());
-    }
+    problems.extend(unpublished(catalog).await);
     problems
+}
+
+async fn unpublished(catalog: &Catalog) -> Option<String> {
+    let groups = catalog.unpublished_groups(crate::input::OUTPUT, None, 10).await.unwrap();
+    (!groups.is_empty()).then(|| "groups are not published".to_owned())
 }
 
 /// Whoever is told that a job is done sees all of it.

@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_runtime::simulation;
+use forebay_types::JobState;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -101,7 +102,7 @@ pub(crate) struct Cluster {
     pub(crate) background: Handle,
     pub(crate) store: Arc<InMemory>,
     pub(crate) watch: Watch,
-    /// When it looked last, and how many attempts were taken by then.
+    /// When it looked last, and how many attempts were taken and jobs cancelled by then.
     pub(crate) looked: (Duration, usize),
     /// When processes ended.
     pub(crate) ended: BTreeMap<String, Duration>,
@@ -315,9 +316,10 @@ impl Cluster {
             self.outcome.problems.extend(problems);
         }
         self.spring(random);
-        let taken = self.watch.taken.lock().unwrap().len();
-        if taken != self.looked.1 || self.sim.time() >= self.looked.0 + LOOK {
-            self.looked = (self.sim.time(), taken);
+        let cancelled = self.submissions.iter().filter(|job| job.cancelled.load(Ordering::Relaxed)).count();
+        let changes = self.watch.taken.lock().unwrap().len() + cancelled;
+        if changes != self.looked.1 || self.sim.time() >= self.looked.0 + LOOK {
+            self.looked = (self.sim.time(), changes);
             self.look();
         }
     }
@@ -332,8 +334,14 @@ impl Cluster {
 
     fn look(&mut self) {
         let (now, catalog) = (self.sim.time(), Arc::clone(&self.catalog));
-        let (chunks, groups) =
-            self.outside(async { (catalog.audited_chunks().await.unwrap(), catalog.audited_groups().await.unwrap()) });
+        let (chunks, groups, cancelled) = self.outside(async {
+            let mut cancelled = Vec::new();
+            for plan in self.plans.iter().filter(|plan| plan.cancelled_at.is_some()) {
+                let job = catalog.job_by_key("local", &plan.key).await;
+                cancelled.extend(job.ok().filter(|job| job.state == JobState::Cancelled).map(|job| job.id));
+            }
+            (catalog.audited_chunks().await.unwrap(), catalog.audited_groups().await.unwrap(), cancelled)
+        });
         let begun = forebay_runtime::system_now().duration_since(UNIX_EPOCH).unwrap_or_default() - now;
         let (slots, ended) = (&self.slots, &self.ended);
         let latest = |owner: &str| {
@@ -341,9 +349,11 @@ impl Cluster {
             let sign = alive.map_or_else(|| ended.get(owner).copied(), |process| Some(process.last_sign(now)));
             (begun + sign.unwrap_or_default() + LEASE).as_micros() as i64
         };
-        if self.watch.look(&chunks, &groups, latest) {
-            let found = self.watch.problems.iter().take(3);
-            self.outcome.problems.extend(found.map(|problem| format!("at {:.3} s: {problem}", now.as_secs_f64())));
+        self.watch.look(&chunks, &groups, latest);
+        for job in cancelled {
+            self.watch.look_at_cancelled(job, &chunks);
         }
+        let found = std::mem::take(&mut self.watch.problems).into_iter().take(3);
+        self.outcome.problems.extend(found.map(|problem| format!("at {:.3} s: {problem}", now.as_secs_f64())));
     }
 }

@@ -138,6 +138,7 @@ pub(crate) async fn make_tables(store: Arc<dyn ObjectStore>) {
 pub(crate) struct Submission {
     pub(crate) done: AtomicBool,
     pub(crate) reopened: AtomicU64,
+    pub(crate) cancelled: AtomicBool,
 }
 
 /// Submits a job, again whenever something fails, until it is done.
@@ -155,7 +156,7 @@ pub(crate) async fn client(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>, sub
 }
 
 /// Cancels a job at its time, unless it is done by then.
-pub(crate) async fn cancel(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>) {
+pub(crate) async fn cancel(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>, submission: Arc<Submission>) {
     let Some(at) = plan.cancelled_at else { return };
     forebay_runtime::sleep(at.saturating_sub(sim.time())).await;
     loop {
@@ -164,7 +165,10 @@ pub(crate) async fn cancel(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>) {
             Err(error) => Err(error),
         };
         match ended {
-            Ok(_) => return sim.note("cancelled"),
+            Ok(_) => {
+                submission.cancelled.store(true, Ordering::Relaxed);
+                return sim.note("cancelled");
+            }
             Err(CatalogError::Conflict(Conflict::JobState { state: JobState::Done, .. })) => return,
             // One that has failed is submitted again.
             Err(error) => sim.note(&format!("cancelling: {error}")),

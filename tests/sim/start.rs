@@ -45,7 +45,9 @@ impl Cluster {
             Role::Client(job) => {
                 let (plan, submission) = (Arc::clone(&self.plans[job]), Arc::clone(&self.submissions[job]));
                 if !submission.done.load(Ordering::Relaxed) {
-                    process.runtime.spawn(cancel(self.sim.clone(), Arc::clone(&catalog), Arc::clone(&plan)));
+                    let cancelling =
+                        cancel(self.sim.clone(), Arc::clone(&catalog), Arc::clone(&plan), Arc::clone(&submission));
+                    process.runtime.spawn(cancelling);
                     process.runtime.spawn(client(self.sim.clone(), catalog, plan, submission));
                 }
             }

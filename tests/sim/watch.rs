@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use forebay_catalog::{AuditedChunk, AuditedGroup};
-use forebay_types::{ChunkId, ChunkState, GroupId, GroupState};
+use forebay_types::{ChunkId, ChunkState, GroupId, GroupState, JobId};
 
 /// Attempts that writers said they have taken into a group.
 pub(crate) type Taken = Arc<Mutex<BTreeMap<(GroupId, ChunkId), u32>>>;
@@ -20,19 +20,15 @@ pub(crate) struct Watch {
     committed: BTreeMap<ChunkId, Option<GroupId>>,
     /// Groups that are committed, and their places.
     places: BTreeMap<GroupId, Option<i64>>,
+    /// Chunks of jobs that are cancelled, with attempt and whether they are committed.
+    cancelled: BTreeMap<JobId, BTreeMap<ChunkId, (u32, bool)>>,
     pub(crate) problems: Vec<String>,
 }
 
 impl Watch {
     /// Looks at all chunks and groups of one moment. `latest` is until when an owner can have anything, by its last
     /// sign of life.
-    pub(crate) fn look(
-        &mut self,
-        chunks: &[AuditedChunk],
-        groups: &[AuditedGroup],
-        latest: impl Fn(&str) -> i64,
-    ) -> bool {
-        let before = self.problems.len();
+    pub(crate) fn look(&mut self, chunks: &[AuditedChunk], groups: &[AuditedGroup], latest: impl Fn(&str) -> i64) {
         let states: BTreeMap<GroupId, GroupState> = groups.iter().map(|group| (group.group, group.state)).collect();
         for chunk in chunks {
             self.chunk(chunk, chunk.group.and_then(|group| states.get(&group).copied()), &latest);
@@ -54,7 +50,22 @@ impl Watch {
                 self.problems.push(format!("group {group} was committed at {place:?}, and is {now:?}"));
             }
         }
-        self.problems.len() > before
+    }
+
+    /// Looks at a job that is cancelled: none of its chunks is begun or committed any more.
+    pub(crate) fn look_at_cancelled(&mut self, job: JobId, chunks: &[AuditedChunk]) {
+        let of_job = chunks.iter().filter(|chunk| chunk.job == job);
+        let now: BTreeMap<ChunkId, (u32, bool)> =
+            of_job.map(|chunk| (chunk.chunk, (chunk.attempt, chunk.state == ChunkState::Committed))).collect();
+        let then = self.cancelled.entry(job).or_insert_with(|| now.clone());
+        for (chunk, is) in &now {
+            // Halves of a chunk that is settled late are new.
+            let was = then.get(chunk).copied().unwrap_or_default();
+            if was != *is {
+                self.problems
+                    .push(format!("chunk {chunk} of a cancelled job: attempt and commit were {was:?}, are {is:?}"));
+            }
+        }
     }
 
     fn chunk(&mut self, chunk: &AuditedChunk, group: Option<GroupState>, latest: impl Fn(&str) -> i64) {
