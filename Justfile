@@ -26,6 +26,10 @@ chaos faults="200" seed="7":
 cost:
     tests/run --test it a_chunk_without_data -- --ignored --nocapture
 
+# Measures separate services against one process, in turns: just services patients.ndjson 5
+services input rounds="5": build
+    tests/measure/services.py target/release/forebay {{input}} {{rounds}}
+
 # Simulates the chunk protocol with so many seeds: just sim 100000; one of them again: FOREBAY_SIM_SEED=7 just sim
 sim seeds="1000" first="1":
     FOREBAY_SIM_SEEDS={{seeds}} FOREBAY_SIM_FIRST={{first}} tests/run --test sim -- --nocapture

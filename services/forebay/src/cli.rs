@@ -426,7 +426,7 @@ pub fn main() -> ExitCode {
     // Two TLS providers are in the tree; a connection to Redis takes what the process has chosen, and panics without.
     let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
     if provider.install_default().is_err() {
-        eprintln!("forebay: another TLS provider was chosen before");
+        commands::complain("another TLS provider was chosen before");
     }
     // A service has a log of its own kind.
     if !matches!(cli.command, Command::Serve(_)) {

@@ -224,7 +224,6 @@ impl Node {
         let stores = Stores::of(service, settings)?;
         let plan = plan(roles, settings, &stores)?;
         trim::start(plan.memory.0);
-        trim::keep_pages();
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         wiring.upstream_rates = upstream_rates(settings)?;

@@ -20,9 +20,6 @@ const GROWTH: u64 = 1 << 20;
 /// reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
 const THRESHOLD: u64 = 60;
 
-/// Milliseconds that a service keeps freed pages for.
-const KEPT: isize = 5_000;
-
 /// Starts to watch the process, for its life. `budget` is in bytes.
 pub(crate) fn start(budget: u64) {
     let (threshold, step) = (budget / 100 * THRESHOLD, budget / 20);
@@ -42,18 +39,6 @@ pub(crate) fn start(budget: u64) {
     };
     // Without it the job is only less thrifty.
     drop(std::thread::Builder::new().name("trim".to_owned()).stack_size(64 << 10).spawn(watch));
-}
-
-/// Keeps freed pages for longer than a job does that begins and ends: a service sends and receives megabyte after
-/// megabyte, and getting each page anew would be a tenth of its work. The threshold bounds it all the same.
-pub(crate) fn keep_pages() {
-    let mut names = vec!["arenas.dirty_decay_ms\0".to_owned()];
-    let arenas: u32 = b"arenas.narenas\0"[..].name().read().unwrap_or_default();
-    names.extend((0..arenas).map(|arena| format!("arena.{arena}.dirty_decay_ms\0")));
-    for name in names {
-        // An arena that is not in use yet takes the first of them.
-        let _refused = name.as_bytes().name().write(KEPT).is_err();
-    }
 }
 
 /// Returns every page that no allocation uses. A decay of zero does that; then the usual one is set again.
