@@ -155,6 +155,20 @@ impl<'a> Cells<'a> {
         Some(taken)
     }
 
+    /// Leaves a value out, without a look at what it is.
+    pub(crate) fn pass(&mut self) {
+        let Some(&[kind]) = self.take(1) else { return };
+        let length = match kind {
+            TEXT => self.length(),
+            INT | FLOAT => Some(8),
+            _ => Some(0),
+        };
+        // Nothing follows a value that is cut off.
+        if length.and_then(|length| self.take(length)).is_none() {
+            self.0 = &[];
+        }
+    }
+
     fn length(&mut self) -> Option<usize> {
         let mut length = 0;
         for shift in (0..35).step_by(7) {
@@ -199,6 +213,11 @@ mod tests {
         let wanted = [CellRef::Null, CellRef::Text("Zoë"), CellRef::Text(&long), CellRef::Int(-7), CellRef::Float(0.5)];
         let wanted = [wanted.as_slice(), &[CellRef::Text("")]].concat();
         assert_eq!(entry.cells().collect::<Vec<_>>(), wanted);
+        let mut cells = entry.cells();
+        (0..3).for_each(|_| cells.pass());
+        assert_eq!(cells.next(), Some(CellRef::Int(-7)));
+        cells.pass();
+        assert_eq!((cells.next(), cells.next()), (Some(CellRef::Text("")), None));
         assert!(entry.is_fresh(now_millis()) && !entry.is_fresh(now_millis() + 61_000) && entry.reason().is_none());
     }
 

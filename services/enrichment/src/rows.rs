@@ -121,6 +121,8 @@ pub(crate) struct Rows {
     fields: Vec<Field>,
     /// One a column of the enricher; none where nobody wants it.
     builders: Vec<Option<Builder>>,
+    /// After which column nobody wants another.
+    last: usize,
     reasons: StringBuilder,
     sources: StringBuilder,
     calls: Int64Builder,
@@ -141,6 +143,7 @@ impl Rows {
         let field = |column: &ColumnSpec| Field::new(&column.name, column.data_type.clone(), true);
         Ok(Self {
             fields: columns.iter().filter(|column| is_wanted(column)).map(field).collect(),
+            last: builders.iter().rposition(Option::is_some).map_or(0, |last| last + 1),
             builders,
             reasons: StringBuilder::with_capacity(rows, 0),
             sources: StringBuilder::with_capacity(rows, rows * 6),
@@ -151,17 +154,24 @@ impl Rows {
 
     /// Adds a key of which a cache, or the upstream, gave an entry.
     pub(crate) fn entry(&mut self, entry: &Entry, source: Source, calls: u32) {
-        self.row(entry.cells(), entry.reason(), source, calls);
+        let mut cells = entry.cells();
+        for builder in &mut self.builders[..self.last] {
+            match builder {
+                Some(builder) => builder.push(cells.next().unwrap_or(CellRef::Null)),
+                None => cells.pass(),
+            }
+        }
+        self.end_row(entry.reason(), source, calls);
     }
 
     /// Adds a key that has these values, one a column of the enricher.
     pub(crate) fn found(&mut self, cells: &[CellRef<'_>], source: Source) {
-        self.row(cells.iter().copied(), None, source, 0);
+        self.row(cells, None, source);
     }
 
     /// Adds a key without values.
     pub(crate) fn without(&mut self, reason: &str, source: Source) {
-        self.row(std::iter::empty(), Some(reason), source, 0);
+        self.row(&[], Some(reason), source);
     }
 
     /// True if somebody wants an enricher's column.
@@ -169,19 +179,16 @@ impl Rows {
         self.builders.get(column).is_some_and(Option::is_some)
     }
 
-    fn row<'a>(
-        &mut self,
-        mut cells: impl Iterator<Item = CellRef<'a>>,
-        reason: Option<&str>,
-        source: Source,
-        calls: u32,
-    ) {
-        for builder in &mut self.builders {
-            let cell = cells.next().unwrap_or(CellRef::Null);
+    fn row(&mut self, cells: &[CellRef<'_>], reason: Option<&str>, source: Source) {
+        for (column, builder) in self.builders[..self.last].iter_mut().enumerate() {
             if let Some(builder) = builder {
-                builder.push(cell);
+                builder.push(cells.get(column).copied().unwrap_or(CellRef::Null));
             }
         }
+        self.end_row(reason, source, 0);
+    }
+
+    fn end_row(&mut self, reason: Option<&str>, source: Source, calls: u32) {
         self.reasons.append_option(reason);
         self.sources.append_value(source.as_str());
         self.calls.append_value(i64::from(calls));

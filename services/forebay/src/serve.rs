@@ -17,7 +17,7 @@ use anyhow::{Context, anyhow};
 use forebay_api::TenantLimits;
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
-use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
+use forebay_enrichment::{CACHE_FILE, CacheLocation, Enrichment, EnrichmentConfig};
 use forebay_gateway::Reach;
 use forebay_lake::STATE_FOLDER;
 use forebay_objects::{Place, Writers};
@@ -174,7 +174,7 @@ impl Node {
             let memory =
                 settings.memory.map_or(ANSWERS, |memory| ByteSize(memory.0.saturating_sub(PROGRAM.0).max(MIB.0) / 2));
             let folder = settings.spill.clone().unwrap_or_else(std::env::temp_dir);
-            let (cache, rates) = (cache(settings, None)?, upstream_rates(settings)?);
+            let (cache, rates) = (cache(settings, None)?, settings.upstream_rates()?);
             // As much as for answers, and at least what a year of the fee schedule takes.
             let references = memory.0.max(REFERENCES.0);
             let references = Budget::new(references).pool("references", references)?;
@@ -226,7 +226,7 @@ impl Node {
         trim::start(plan.memory.0);
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
-        wiring.upstream_rates = upstream_rates(settings)?;
+        wiring.upstream_rates = settings.upstream_rates()?;
         (wiring.intake, wiring.stop) = (self.intake.clone(), self.stop.clone());
         wiring.keys = keys::given(settings.keys.as_ref().map(|keys| keys.0.as_str()), settings.key_file.as_deref())?;
         if let Some(url) = &settings.sink_url {
@@ -417,13 +417,6 @@ fn plan(roles: Roles, settings: &Settings, stores: &Stores) -> anyhow::Result<Pl
         models: settings.model_memory.map_or(Models::None, Models::Allowed),
     };
     Plan::new(&request).map_err(|error| Usage(format!("{error} (setting memory)")).into())
-}
-
-/// How fast upstreams may be asked, whatever recipes say: several parties set rates here.
-fn upstream_rates(settings: &Settings) -> anyhow::Result<UpstreamRates> {
-    let rates = settings.upstream_rates.clone().unwrap_or_default().0.join(",");
-    let rates: UpstreamRates = rates.parse().map_err(|error| Usage(format!("upstream_rates: {error}")))?;
-    Ok(rates.with_public())
 }
 
 /// Where answers are kept: as the settings say, else in a file below `local`, else in memory.

@@ -6,9 +6,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use forebay_api::{EnrichRequest, Enrichment as _, KeyBatch};
 use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_standin::RegistryConfig;
 use forebay_testing::redis::Redis;
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::support::{Upstream, ask, ask_by, npis, references, settings};
 
@@ -110,4 +112,43 @@ async fn the_redis_level_beside_redis_benchmark() {
     assert!(service.stats().store > 0 && service.stats().memory == 0);
     ratios.sort_by(f64::total_cmp);
     assert!(ratios[2] >= 0.5, "the median is {:.0}%", 100.0 * ratios[2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a figure, not a check: see the module"]
+async fn keys_that_the_process_knows() {
+    let upstream = Upstream::start(RegistryConfig::default()).await;
+    let config = EnrichmentConfig {
+        cache: CacheLocation::Memory,
+        memory: 64 << 20,
+        rates: UpstreamRates::default(),
+        references: references(0),
+        folder: std::env::temp_dir(),
+    };
+    let service = Enrichment::open(config).await.unwrap();
+    let keys = npis(100_000_000, 50_000);
+    let fast = [("rate", "20000"), ("concurrency", "40")];
+    ask_by(&service, "nppes", settings(&upstream.url(), &fast), &keys, 8_192).await;
+    // In another order than they came in.
+    let mixed: Vec<&String> = (0..keys.len()).map(|n| &keys[n * 7_919 % keys.len()]).collect();
+    let batches: Vec<KeyBatch> = mixed
+        .chunks(8_192)
+        .map(|keys| KeyBatch { keys: Arc::new(arrow_array::StringArray::from_iter_values(keys)) })
+        .collect();
+    let columns = ["org_name", "status", "primary_taxonomy_code", "city", "state"].map(str::to_owned).to_vec();
+    for _ in 0..5 {
+        let (before, mut rows) = (processor().0, 0);
+        for _ in 0..20 {
+            let settings = settings(&upstream.url(), &fast);
+            let request = EnrichRequest { enricher: "nppes".to_owned(), settings, columns: columns.clone() };
+            let batches = stream::iter(batches.clone().into_iter().map(Ok)).boxed();
+            let answers: Vec<_> = service.enrich(request, batches).await.unwrap().try_collect().await.unwrap();
+            rows += answers.iter().map(|answer: &arrow_array::RecordBatch| answer.num_rows()).sum::<usize>();
+        }
+        println!(
+            "{rows} keys that are known, {:.3} us of the processor each",
+            (processor().0 - before) * 1e6 / rows as f64
+        );
+    }
+    assert_eq!(service.stats().calls, 50_000);
 }

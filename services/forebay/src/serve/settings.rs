@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use forebay_enrichment::UpstreamRates;
 use forebay_types::ByteSize;
 use serde::{Deserialize, Deserializer};
 
@@ -138,6 +139,13 @@ impl Settings {
             .map_err(|error| Usage(format!("{}: {error}", path.display())))
             .context("the configuration is wrong")?;
         Ok(self.or(file))
+    }
+
+    /// How fast upstreams may be asked, whatever recipes say: several parties set rates here.
+    pub(crate) fn upstream_rates(&self) -> Result<UpstreamRates, Usage> {
+        let rates = self.upstream_rates.clone().unwrap_or_default().0.join(",");
+        let rates: UpstreamRates = rates.parse().map_err(|error| Usage(format!("upstream_rates: {error}")))?;
+        Ok(rates.with_public())
     }
 
     /// A setting that the service can't do without.
