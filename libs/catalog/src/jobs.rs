@@ -87,6 +87,13 @@ impl Catalog {
         job_row(&self.db, job).await?.try_into()
     }
 
+    /// The state of a job: all that somebody asks who waits for its end.
+    pub async fn job_state(&self, job: JobId) -> Result<JobState> {
+        let found = job::Entity::find_by_id(job.0).select_only().column(job::Column::State).into_tuple::<String>();
+        let state = found.one(&self.db).await?.ok_or_else(|| CatalogError::NotFound(format!("job {job}")))?;
+        job_state(&state)
+    }
+
     /// A tenant's job by its key.
     pub async fn job_by_key(&self, tenant: &str, key: &str) -> Result<Job> {
         let found = job::Entity::find()

@@ -324,6 +324,22 @@ impl Watch {
         let framing = self.framings.lock().unwrap_or_else(PoisonError::into_inner).get(&self.job).cloned();
         Ok(progress(row, framing.as_ref()))
     }
+
+    /// Waits until the next look is due, or the job has ended. What makes a job's progress is dear, and chunks change
+    /// it many times a second.
+    async fn pause(&self) -> Result<(), Failure> {
+        let mut due = std::pin::pin!(tokio::time::sleep(WATCH));
+        loop {
+            tokio::select! {
+                () = &mut due => return Ok(()),
+                () = self.changed.notified() => {}
+            }
+            if self.catalog.job_state(self.job).await? != JobState::Running {
+                return Ok(());
+            }
+            tokio::time::sleep(WATCH / 8).await;
+        }
+    }
 }
 
 /// The next change of a job's progress; after its end, nothing.
@@ -338,10 +354,7 @@ async fn next_progress(
         if last.as_ref() != Some(&now) {
             return Ok(Some((now.clone(), (watch, Some(now)))));
         }
-        tokio::select! {
-            () = watch.changed.notified() => tokio::time::sleep(WATCH / 4).await,
-            () = tokio::time::sleep(WATCH) => {}
-        }
+        watch.pause().await?;
     }
 }
 
