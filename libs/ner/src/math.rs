@@ -57,7 +57,7 @@ pub(crate) fn activate(numbers: &mut [f32], activation: Activation) {
         }
         Activation::GeluTanh => {
             // tanh(y) = 1 - 2 / (exp(2 y) + 1), and 2 sqrt(2 / pi) = 1.5957691.
-            let (twice, cube) = (f32x8::splat(1.595_769_1), f32x8::splat(0.044_715));
+            let (twice, cube) = (f32x8::splat(1.595_769), f32x8::splat(0.044_715));
             each(numbers, |x| {
                 let power = (twice * (x + cube * x * x * x)).exp();
                 half * x * (f32x8::splat(2.0) - f32x8::splat(2.0) / (power + one))
@@ -91,7 +91,7 @@ mod tests {
             -0.154_268_77,
             0.0,
             0.345_731_23,
-            0.841_344_75,
+            0.841_344_8,
             1.954_499_7,
             2.995_950_3,
             10.0,

@@ -97,7 +97,7 @@ fn labels_and_threshold_decide_what_is_told() {
         told(text, &find(model.as_ref(), &[text])[0])
     };
     let (person, place) = ((Class::Name, "zorblax".to_owned()), (Class::Place, "brakkton".to_owned()));
-    assert_eq!(with(0.5, &[]), [place.clone()]);
+    assert_eq!(with(0.5, &[]), std::slice::from_ref(&place));
     assert!(with(0.3, &[]).contains(&person));
     assert_eq!(with(0.5, &[("loc", "ORGANIZATION")]), [(Class::Organization, place.1)]);
     assert_eq!(with(0.5, &[("LOC", "ignore")]), []);

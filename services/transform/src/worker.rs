@@ -160,8 +160,12 @@ impl Transform {
             return Ok(Arc::clone(job));
         }
         let job = self.catalog.job(id).await?;
-        let context = JobContext::load(job, &self.config.staging_folder, &self.config.keys, &self.models).await?;
-        let context = Arc::new(context);
+        let loaded = JobContext::load(job, &self.config.staging_folder, &self.config.keys, &self.models).await;
+        if loaded.is_err() {
+            // What jobs that have ended keep, such as a model, may be what it lacks room for.
+            jobs.clear();
+        }
+        let context = Arc::new(loaded?);
         if jobs.len() >= KNOWN_JOBS {
             jobs.clear();
         }
