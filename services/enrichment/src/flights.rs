@@ -66,12 +66,12 @@ mod tests {
 
     use super::*;
     use crate::answer::Outcome;
-    use crate::keys::Key;
+    use crate::keys::{Key, Namespace};
 
     #[tokio::test]
     async fn followers_get_the_leaders_answer_or_its_place() {
         let flights = Flights::default();
-        let key = Key::one("a").cache_key("n");
+        let key = Key::one("a").cache_key(&Namespace::new("n".to_owned()));
         let Boarding::Lead(lead) = flights.board(&key) else { panic!("nobody else asks") };
         let Boarding::Follow(follower) = flights.board(&key) else { panic!("one asks already") };
         let entry = Entry::new(&Outcome::Missing("not_found".into()), Duration::from_secs(1));

@@ -202,7 +202,7 @@ mod tests {
     fn rates_are_named_by_host_with_or_without_a_port() {
         let rates: UpstreamRates = " A.example.org = 2.5 ,b:8080=7,".parse().unwrap();
         assert_eq!([rates.of("a.example.org:443"), rates.of("b:8080"), rates.of("b:80")], [Some(2.5), Some(7.0), None]);
-        assert_eq!(rates.clone().with_public().of("npiregistry.cms.hhs.gov:443"), Some(4.0));
+        assert_eq!(rates.with_public().of("npiregistry.cms.hhs.gov:443"), Some(4.0));
         let own: UpstreamRates = "npiregistry.cms.hhs.gov=9".parse().unwrap();
         assert_eq!(own.with_public().of("npiregistry.cms.hhs.gov:443"), Some(9.0));
         for bad in ["a", "a=", "=4", "a=0", "a=-1", "a=x"] {
