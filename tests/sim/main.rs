@@ -44,13 +44,20 @@ fn whatever_happens_each_record_arrives_once() {
     let seeds = number("FOREBAY_SIM_SEEDS").unwrap_or(SEEDS);
     let first = number("FOREBAY_SIM_FIRST").unwrap_or(1);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
     let (next, since) = (AtomicU64::new(first), Instant::now());
     let mut totals = [0; 8];
     let mut failures = Vec::new();
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
+            .map(|worker| {
+                let core = cores.get(worker).copied();
+                let next = &next;
+                scope.spawn(move || {
+                    // A world and its catalog's thread take turns: on one core they hand over without waking another.
+                    if let Some(core) = core {
+                        core_affinity::set_for_current(core);
+                    }
                     let (ground, mut outcomes) = (Ground::new(), Vec::new());
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
