@@ -122,7 +122,8 @@ impl Plan {
         let frame = FRAME_BYTES as u64;
         let limit = request.record_limit.0;
         let workers = request.tuning.workers.unwrap_or(request.cores).max(1);
-        let chunk_bytes = request.tuning.chunk_bytes.map_or((data / 32).clamp(MIB, 32 * MIB), |size| size.0);
+        let chunk_bytes =
+            request.tuning.chunk_bytes.map_or((data.saturating_sub(16 * MIB) / 32).clamp(MIB, 32 * MIB), |size| size.0);
         let sql_memory = if request.steps { chunk_bytes * 2 } else { 0 };
         let batch = (data / 64).clamp(MIB, 8 * MIB);
         let collected = if request.steps { chunk_bytes * 2 } else { 0 };

@@ -18,7 +18,7 @@ const GROWTH: u64 = 1 << 20;
 
 /// Resident memory from which on pages go back at once, in percent of the budget: a little above what a job that has
 /// reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
-const THRESHOLD: u64 = 60;
+const THRESHOLD: u64 = 57;
 
 /// Starts to watch the process, for its life. `budget` is in bytes.
 pub(crate) fn start(budget: u64) {
