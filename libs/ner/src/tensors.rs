@@ -1,4 +1,4 @@
-//! Tensors of a `model.safetensors` file, one at a time. Source of the format: https://huggingface.co/docs/safetensors.
+//! Tensors of a `model.safetensors` file, one at a time. Source of the format: <https://huggingface.co/docs/safetensors>.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! BERT's tokenizer: words by white space and punctuation, each cut into the longest pieces of a vocabulary.
 //! Sources: J. Devlin et al., arXiv 1810.04805, and the behaviour that `BertNormalizer`, `BertPreTokenizer` and `WordPiece`
-//! are documented to have (https://huggingface.co/docs/tokenizers).
+//! are documented to have (<https://huggingface.co/docs/tokenizers>).
 //!
 //! A word keeps where it stands in the text, in bytes, whatever normalisation does to its letters.
 
