@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use forebay_testing::s3::files_below;
+
 use crate::kill::{Random, wait};
 use crate::support::{CLINICAL, Outcome, Scratch, patient, patients};
 
@@ -60,8 +62,7 @@ pub(crate) fn found(folder: PathBuf) -> Vec<PathBuf> {
 }
 
 fn staged(scratch: &Scratch, output: &str) -> Vec<PathBuf> {
-    let jobs = std::fs::read_dir(scratch.path(output).join("_forebay/staging")).into_iter().flatten().flatten();
-    jobs.flat_map(|job| std::fs::read_dir(job.path()).into_iter().flatten().flatten()).map(|copy| copy.path()).collect()
+    files_below(&scratch.path(output).join("_forebay/staging"))
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Starting the binary, making input, and reading what came out.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use forebay_lake::TableReader;
 use forebay_objects::Place;
+use forebay_testing::s3::files_below;
 use futures::TryStreamExt;
 use serde_json::Value;
 
@@ -185,16 +186,6 @@ pub(crate) fn files_of(uri: &str) -> Vec<String> {
         let reader = TableReader::open(Place::open(uri).unwrap()).await.unwrap();
         reader.files().iter().map(|(file, _)| file.clone()).collect()
     })
-}
-
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let Ok(entries) = std::fs::read_dir(folder) else { return files };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
-    }
-    files
 }
 
 /// The tables of the clinical recipe.

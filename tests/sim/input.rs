@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_catalog::{Catalog, CatalogError, Conflict, Cursor, NewChunk, NewJob};
-use forebay_lake::{DeltaLog, STAGING_FOLDER, rejects_place, rejects_schema, table_place};
+use forebay_lake::{DeltaLog, rejects_place, rejects_schema, staging_place, table_place};
 use forebay_objects::{Content, Input, InputInfo, Place, Staging, checksum};
 use forebay_recipe::Prepared;
 use forebay_steps::Steps;
@@ -185,7 +185,7 @@ async fn submit(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let job = catalog.open_job(plan.job()).await?.job;
     if !job.framed && job.state == JobState::Running {
-        let staging = Staging::new(Place::open(OUTPUT)?.child(STAGING_FOLDER)?);
+        let staging = Staging::new(staging_place(&Place::open(OUTPUT)?, catalog.id())?);
         let cursor = catalog.inputs(job.id).await?.remove(0);
         for chunk in plan.chunks.iter().filter(|chunk| chunk.first_record >= cursor.records) {
             let (start, end) = (chunk.start, chunk.start + chunk.raw.len() as u64);

@@ -10,7 +10,6 @@ use forebay_api::{BoxStream, EnrichRequest, Enrichment, KeyBatch, Observer, Serv
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_gateway::{Dispatch, Dispatcher};
-use forebay_lake::STAGING_FOLDER;
 use forebay_queue::{JobQueue, WorkHandler};
 use forebay_seal::Keys;
 use forebay_storage::{Janitor, Storage, StorageConfig};
@@ -74,7 +73,6 @@ impl Cluster {
             queue: Arc::new(self.queue.clone()),
             storage: self.writers(),
             changed: Arc::new(Notify::new()),
-            staging_folder: STAGING_FOLDER.to_owned(),
         });
         process.runtime.spawn(async move { dispatcher.run(CancellationToken::new()).await });
     }
@@ -100,7 +98,6 @@ impl Cluster {
                 workers: 2,
                 chunk_memory: MIB,
                 sql_memory: MIB as usize,
-                staging_folder: STAGING_FOLDER.to_owned(),
                 keys: Keys::none(),
                 observer: Observer::default(),
             },

@@ -149,31 +149,12 @@ impl Catalog {
         tx.commit().await
     }
 
-    /// Groups of an output that are committed and not in the Delta logs: at most `limit` after `after`, a job and a
-    /// place in its order of commits. By job, and in this order: a group may be published when those before it are.
-    pub async fn unpublished_groups(
-        &self,
-        output: &str,
-        after: Option<(JobId, i64)>,
-        limit: u32,
-    ) -> Result<Vec<UnpublishedGroup>> {
-        let mut job_has_output = Query::select();
-        job_has_output
-            .column(job::Column::Id)
-            .from(job::Entity)
-            .and_where(
-                Expr::col((job::Entity, job::Column::Id)).equals((commit_group::Entity, commit_group::Column::Job)),
-            )
-            .and_where(Expr::col(job::Column::Output).eq(output));
-        let (job, seq) = after.map_or((0, 0), |(job, seq)| (job.0, seq));
-        let later = Condition::any()
-            .add(commit_group::Column::Job.gt(job))
-            .add(commit_group::Column::Job.eq(job).and(commit_group::Column::CommitSeq.gt(seq)));
+    /// Groups of a job that are committed and not in the Delta logs, in the order of their commits: at most `limit`. A
+    /// group may be published when those before it are.
+    pub async fn unpublished_groups(&self, job: JobId, limit: u32) -> Result<Vec<UnpublishedGroup>> {
         let groups = commit_group::Entity::find()
+            .filter(commit_group::Column::Job.eq(job.0))
             .filter(commit_group::Column::State.eq(GroupState::Committed.as_str()))
-            .filter(later)
-            .filter(Expr::exists(job_has_output))
-            .order_by_asc(commit_group::Column::Job)
             .order_by_asc(commit_group::Column::CommitSeq)
             .limit(u64::from(limit))
             .all(&self.db)
@@ -182,14 +163,16 @@ impl Catalog {
     }
 
     /// Jobs that have ended, cancelled or failed, with groups that are committed and not in the Delta logs: at most
-    /// `limit`. Nobody flushes those any more.
-    pub async fn ended_jobs_to_publish(&self, limit: u32) -> Result<Vec<JobId>> {
+    /// `limit` after `after`. Nobody flushes those any more.
+    pub async fn ended_jobs_to_publish(&self, after: Option<JobId>, limit: u32) -> Result<Vec<JobId>> {
         let jobs: Vec<i64> = commit_group::Entity::find()
             .select_only()
             .column(commit_group::Column::Job)
             .distinct()
             .filter(commit_group::Column::State.eq(GroupState::Committed.as_str()))
+            .filter(commit_group::Column::Job.gt(after.map_or(0, |job| job.0)))
             .filter(commit_group::Column::Job.not_in_subquery(jobs_in(JobState::Running)))
+            .order_by_asc(commit_group::Column::Job)
             .limit(u64::from(limit))
             .into_tuple()
             .all(&self.db)

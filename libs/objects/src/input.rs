@@ -131,23 +131,22 @@ impl Input {
         self.object.as_ref().map(|(store, path)| (store, path))
     }
 
-    /// Reads bytes `start..end` of a durable input. `spare` gives its memory to the answer: new memory for each frame
-    /// costs a local file as much as the reading.
-    pub async fn read(&self, start: u64, end: u64, mut spare: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        spare.clear();
-        let bytes = match (&self.file, &self.object) {
-            (Some(file), _) => self.read_file(Arc::clone(file), start..end, spare).await?,
-            (None, Some((store, path))) => store
-                .get_range(path, start..end)
-                .await
-                .map_err(|error| StoreError::from_store(&self.identity.uri, &error))?
-                .into(),
+    /// Reads bytes `start..end` of a durable input behind what `into` has. Whoever reads on gives the memory of an
+    /// earlier frame: new memory for each costs a local file as much as the reading.
+    pub async fn read(&self, start: u64, end: u64, mut into: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let before = into.len();
+        match (&self.file, &self.object) {
+            (Some(file), _) => into = self.read_file(Arc::clone(file), start..end, into).await?,
+            (None, Some((store, path))) => {
+                let bytes = store.get_range(path, start..end).await;
+                into.extend_from_slice(&bytes.map_err(|error| StoreError::from_store(&self.identity.uri, &error))?);
+            }
             (None, None) => return Err(self.unreadable("a stream can't be read from the middle")),
-        };
-        if bytes.len() as u64 != end - start {
+        }
+        if (into.len() - before) as u64 != end - start {
             return Err(StoreError::Changed { uri: self.identity.uri.clone() });
         }
-        Ok(bytes)
+        Ok(into)
     }
 
     async fn read_file(&self, file: Arc<FsPath>, range: Range<u64>, mut into: Vec<u8>) -> Result<Vec<u8>, StoreError> {

@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use bytes::Bytes;
 use forebay_seal::{Keys, open_stream};
@@ -103,34 +103,23 @@ impl Staging {
         decompress(key.to_owned(), Compression::Zstd, compressed)
     }
 
-    /// Deletes every copy of a job: also those that a crash left without a chunk.
+    /// Deletes every copy of a job: also those that a crash left without a chunk, and on a disk what a process that was
+    /// killed had begun to write.
     pub async fn remove_job(&self, job: JobId) -> Result<(), StoreError> {
-        let prefix = Path::from(job.to_string());
-        let copies: Vec<_> = self.place.store().list(Some(&prefix)).collect().await;
-        for copy in copies {
-            let copy = copy.map_err(|error| self.place.error(&error))?;
+        if let Some(staging) = self.place.directory() {
+            let folder = staging.join(job.to_string());
+            return match tokio::fs::remove_dir_all(&folder).await {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    Err(StoreError::from_io(&folder.display().to_string(), &error))
+                }
+                _ => Ok(()),
+            };
+        }
+        let mut copies = self.place.store().list(Some(&Path::from(job.to_string())));
+        while let Some(copy) = copies.try_next().await.map_err(|error| self.place.error(&error))? {
             self.place.remove(copy.location.as_ref()).await?;
         }
-        self.discard_unfinished(job).await
-    }
-
-    /// Deletes what a process that was killed had begun to write of a job: on a disk it has the name of no copy.
-    async fn discard_unfinished(&self, job: JobId) -> Result<(), StoreError> {
-        if self.place.directory().is_none() {
-            return Ok(());
-        }
-        let folder = self.place.child(&job.to_string())?;
-        let mut after = None;
-        loop {
-            let page = folder.unfinished("", after.as_ref()).await?;
-            for unfinished in &page {
-                folder.discard(unfinished).await?;
-            }
-            after = page.into_iter().last();
-            if after.is_none() {
-                return Ok(());
-            }
-        }
+        Ok(())
     }
 
     /// Deletes a chunk's copy.

@@ -7,7 +7,6 @@ use forebay_budget::{Budget, Pool, Reservation};
 use forebay_catalog::Catalog;
 use forebay_enrichment::{CacheLocation, Enrichment, EnrichmentConfig, UpstreamRates};
 use forebay_gateway::{Dispatch, Dispatcher, Gateway, GatewayConfig, Reach};
-use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
 use forebay_queue::JobQueue;
 use forebay_seal::Keys;
@@ -139,7 +138,6 @@ impl Wiring {
                 workers: self.plan.workers,
                 chunk_memory: self.plan.chunk_memory,
                 sql_memory: self.plan.sql_memory as usize,
-                staging_folder: STAGING_FOLDER.to_owned(),
                 observer: self.observer.clone(),
                 keys: self.keys.clone(),
                 models: if self.plan.of("models") > 0 { Some(self.pool("models")?) } else { None },
@@ -158,7 +156,6 @@ impl Wiring {
             GatewayConfig {
                 chunk_bytes: self.plan.chunk_bytes,
                 backlog,
-                staging_folder: STAGING_FOLDER.to_owned(),
                 reach,
                 writers,
                 observer: self.observer.clone(),
@@ -176,7 +173,6 @@ impl Wiring {
             queue,
             storage,
             changed: Arc::clone(&self.changed),
-            staging_folder: STAGING_FOLDER.to_owned(),
         })
     }
 

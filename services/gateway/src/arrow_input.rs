@@ -6,6 +6,7 @@ use arrow_ipc::writer::StreamWriter;
 use bytes::{Buf, Bytes};
 use forebay_catalog::NewChunk;
 use forebay_decode::ColumnarMismatch;
+use forebay_lake::allocated_bytes;
 use forebay_objects::{Content, checksum};
 use forebay_types::ChunkSource;
 use futures::StreamExt;
@@ -28,6 +29,7 @@ impl JobFraming {
     pub(crate) async fn frame_arrow(&self, mut state: InputFraming, frames: Frames) -> Result<(), Failure> {
         let uri = state.input.identity().uri.clone();
         let skip = if state.info.content == Content::ArrowFile { FILE_MAGIC } else { 0 };
+        let _reserved = self.reserve_intake(true).await?;
         let mut batches = read_batches(frames, skip);
         let most = self.targets(None).records;
         let (mut held, mut rows, mut bytes) = (Vec::new(), 0u64, 0u64);
@@ -50,7 +52,7 @@ impl JobFraming {
                     continue;
                 }
                 rows += batch.num_rows() as u64;
-                bytes += batch.get_array_memory_size() as u64;
+                bytes += allocated_bytes(&batch);
                 held.push(batch);
             }
             if rows > 0 && (ended || rows >= most || bytes >= self.chunk_bytes) {

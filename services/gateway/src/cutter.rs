@@ -21,15 +21,12 @@ use crate::sample::rows_per_record;
 /// Fewest bytes at a chunk's start that say something about its records.
 const LEAST_SAMPLE: usize = 4 << 10;
 
-/// Chunks, of the largest size, whose copies are written at the same time: a disk and a store take long to answer, and
-/// the next chunk comes meanwhile.
-const WRITTEN_AT_ONCE: u64 = 2;
-
-/// Most copies that are written at the same time, however small they are.
+/// Copies that are written at the same time from which no further frame is taken, however small they are.
 const MOST_COPIES: usize = 16;
 
-/// Chunks, of the largest size, that one submission holds: the one that is cut, and those whose copies are written.
-pub const CHUNKS_HELD: u64 = 1 + WRITTEN_AT_ONCE;
+/// Chunks, of the largest size, that one submission holds: the one that is cut, and those whose copies are written. A
+/// disk and a store take long to answer, and the next chunk comes meanwhile.
+pub const CHUNKS_HELD: u64 = 3;
 
 /// A chunk that can be read again, and how far the input is with it.
 pub(crate) struct Placed {
@@ -69,10 +66,7 @@ impl<'a> Cutter<'a> {
         dialect: Dialect,
         by_reference: bool,
     ) -> Result<Self, Failure> {
-        let frames = 2 * FRAME_BYTES as u64;
-        let limit = framing.prepared.recipe.source.record_limit.0;
-        let needed = if by_reference { frames } else { frames + framing.chunk_bytes * CHUNKS_HELD + limit };
-        let reserved = framing.intake.reserve(needed).await.map_err(|error| Failure::unusable(error.to_string()))?;
+        let reserved = framing.reserve_intake(!by_reference).await?;
         let offset = framer.offset();
         Ok(Self {
             framing,
@@ -102,6 +96,7 @@ impl<'a> Cutter<'a> {
         }
         self.framer.set_targets(self.framing.targets(self.rows_per_record));
         if !self.by_reference && !self.skipping {
+            self.wait_for_copies(frame.len() as u64).await?;
             self.held.push(frame.clone());
         }
         let mut cuts = Vec::new();
@@ -212,7 +207,6 @@ impl<'a> Cutter<'a> {
                 let Some(raw) = self.held.slice(start, end) else {
                     return Err(Failure::unusable("a chunk's bytes were not held".to_owned()));
                 };
-                self.wait_for_copies(end - start).await?;
                 copy = Some(self.copy(&mut chunk, start, end, raw));
             }
         } else {
@@ -236,10 +230,11 @@ impl<'a> Cutter<'a> {
         Ok(())
     }
 
-    /// Waits until there is room for a copy of so many bytes.
+    /// Waits until copies have made room for so many bytes more.
     async fn wait_for_copies(&mut self, bytes: u64) -> Result<(), Failure> {
-        let most = self.framing.chunk_bytes * WRITTEN_AT_ONCE;
-        while self.writing > 0 && (self.writing + bytes > most || self.under_way.len() >= MOST_COPIES) {
+        let most = self.framing.most_held();
+        while self.writing > 0 && (self.writing + self.held.len() + bytes > most || self.under_way.len() >= MOST_COPIES)
+        {
             self.framing.waits.set(Some(Constraint::ObjectStore));
             let placed = self.next_placed().await;
             self.framing.waits.set(None);
@@ -254,6 +249,7 @@ impl<'a> Cutter<'a> {
         let (mut at, mut spare) = (start, Vec::new());
         while at < end {
             let next = end.min(at + FRAME_BYTES as u64);
+            spare.clear();
             spare = self.state.input.read(at, next, spare).await?;
             hash.update(&spare);
             at = next;

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use forebay_api::Storage;
 use forebay_catalog::{Catalog, CatalogError, ChunkRef};
-use forebay_objects::{Place, Staging};
+use forebay_lake::staging_place;
+use forebay_objects::{Place, Staging, StoreError};
 use forebay_queue::{JobQueue, TraceParent, WorkItem};
 use forebay_telemetry::trace;
 use forebay_types::{JobId, JobState};
@@ -51,8 +52,6 @@ pub struct Dispatch {
     pub storage: Arc<dyn Storage>,
     /// Wakes whoever waits for something to change.
     pub changed: Arc<Notify>,
-    /// Folder of staged chunks below an output.
-    pub staging_folder: String,
 }
 
 impl std::fmt::Debug for Dispatch {
@@ -236,11 +235,15 @@ impl Dispatcher {
         // The last commit may have brought too many rejects.
         if catalog.job_complete(job).await? && !self.stop_over_reject_limit().await?.contains(&job) {
             self.clean_staging().await?;
-            Staging::new(Place::open(&row.output)?.child(&self.0.staging_folder)?).remove_job(job).await?;
+            self.staging(&row.output)?.remove_job(job).await?;
             catalog.end_job(job, JobState::Done, None).await?;
             self.0.changed.notify_waiters();
         }
         Ok(())
+    }
+
+    fn staging(&self, output: &str) -> Result<Staging, StoreError> {
+        Ok(Staging::new(staging_place(&Place::open(output)?, self.0.catalog.id())?))
     }
 
     /// Deletes staged copies that no chunk will read again.
@@ -252,7 +255,7 @@ impl Dispatcher {
             }
             for staged in &keys {
                 let output = self.0.catalog.job(staged.job).await?.output;
-                Staging::new(Place::open(&output)?.child(&self.0.staging_folder)?).remove(&staged.key).await?;
+                self.staging(&output)?.remove(&staged.key).await?;
             }
             self.0.catalog.forget_staged(&keys).await?;
         }

@@ -3,20 +3,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_api::{Constraint, Event, Observer, ServiceError, SubmitEvent};
-use forebay_budget::{Budget, Pool, Pressure};
+use forebay_budget::{Budget, Pool, Pressure, Reservation};
 use forebay_catalog::{Catalog, Cursor, Job, NewChunk};
 use forebay_decode::{CsvHeader, Dialect};
 use forebay_framing::{Framer, Framing, Targets, header_end};
-use forebay_objects::{Compression, Content, Input, InputInfo, PutPayload, Staging, StoreError, decompress};
+use forebay_objects::{
+    Compression, Content, FRAME_BYTES, Input, InputInfo, PutPayload, Staging, StoreError, decompress,
+};
 use forebay_recipe::Prepared;
 use forebay_seal::{Keys, is_sealed, open_stream};
+use forebay_types::JobState;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::cutter::Cutter;
+use crate::cutter::{CHUNKS_HELD, Cutter};
 use crate::error::Failure;
 use crate::sent::{SentFrames, resume_point};
 use crate::waits::Waits;
@@ -344,16 +347,34 @@ impl JobFraming {
         }
         if let Some(quota) = self.quota {
             self.waits.set(Some(Constraint::Quota));
-            while self.catalog.tenant_usage(&self.job.tenant).await?.staged_bytes >= quota {
+            while self.catalog.tenant_usage(&self.job.tenant).await?.staged_bytes >= quota && self.goes_on().await? {
                 self.pause().await?;
             }
         }
         self.waits.set(Some(Constraint::Workers));
-        while self.catalog.backlog(self.job.id).await? >= self.backlog {
+        while self.catalog.backlog(self.job.id).await? >= self.backlog && self.goes_on().await? {
             self.pause().await?;
         }
         self.waits.set(None);
         Ok(())
+    }
+
+    /// False when the job has ended: nobody works on its chunks any more, and the next one is refused.
+    async fn goes_on(&self) -> Result<bool, Failure> {
+        Ok(self.catalog.job_state(self.job.id).await? == JobState::Running)
+    }
+
+    /// Reserves what one submission holds of record data while it is cut: two frames, and of input that is copied the
+    /// chunks on their way besides.
+    pub(crate) async fn reserve_intake(&self, is_copied: bool) -> Result<Reservation, Failure> {
+        let held = if is_copied { self.most_held() } else { 0 };
+        let reserved = self.intake.reserve(2 * FRAME_BYTES as u64 + held).await;
+        reserved.map_err(|error| Failure::unusable(error.to_string()))
+    }
+
+    /// Most bytes of an input that a submission holds until they are copied.
+    pub(crate) fn most_held(&self) -> u64 {
+        self.chunk_bytes * CHUNKS_HELD + self.prepared.recipe.source.record_limit.0
     }
 
     /// Waits until something may have changed.

@@ -12,7 +12,7 @@ use forebay_api::{
 };
 use forebay_budget::{Budget, Pool};
 use forebay_catalog::{Catalog, Job, JobProgressRow};
-use forebay_lake::{LakeError, TableReader, rejects_place};
+use forebay_lake::{LakeError, TableReader, rejects_place, staging_place};
 use forebay_objects::{Place, Staging, Writers};
 use forebay_recipe::Prepared;
 use forebay_seal::Keys;
@@ -43,8 +43,6 @@ pub struct GatewayConfig {
     pub chunk_bytes: u64,
     /// Chunks of a job that may wait for workers.
     pub backlog: u64,
-    /// Folder of staged chunks below an output.
-    pub staging_folder: String,
     /// Where jobs may read and write.
     pub reach: Reach,
     /// Who commits to the tables of its jobs.
@@ -130,7 +128,7 @@ impl Gateway {
             catalog: Arc::clone(&self.catalog),
             budget: self.budget.clone(),
             intake: self.intake.clone(),
-            staging: Staging::new(output.child(&self.config.staging_folder)?).with_keys(self.config.keys.clone()),
+            staging: Staging::new(staging_place(output, self.catalog.id())?).with_keys(self.config.keys.clone()),
             keys: self.config.keys.clone(),
             // Whoever sends an encrypted input could have its content written in the clear.
             input_keys: match self.config.reach {

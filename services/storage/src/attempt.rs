@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use forebay_budget::{Pool, Reservation};
-use forebay_lake::{EncodedRowGroup, Encoding, Pages, encode};
+use forebay_lake::{EncodedRowGroup, Encoding, Pages, allocated_bytes, encode};
 
 use crate::error::Failure;
 
@@ -42,21 +42,6 @@ impl Held {
     }
 }
 
-/// Bytes that a batch keeps alive: slices count with the whole, and an allocation that columns share, as those of a
-/// batch that came in one message do, counts once.
-pub(crate) fn size_of(batch: &RecordBatch) -> u64 {
-    let mut allocations = BTreeMap::new();
-    let mut left: Vec<_> = batch.columns().iter().map(|column| column.to_data()).collect();
-    while let Some(data) = left.pop() {
-        let nulls = data.nulls().map(|nulls| nulls.buffer());
-        for buffer in data.buffers().iter().chain(nulls) {
-            allocations.insert(buffer.data_ptr(), buffer.capacity());
-        }
-        left.extend(data.child_data().iter().cloned());
-    }
-    allocations.values().sum::<usize>() as u64
-}
-
 impl AttemptBuffer {
     /// Takes a batch. Where the budget has no room, the attempt first moves what it holds to disk, encoded: it never
     /// waits for others while it keeps them waiting.
@@ -67,7 +52,7 @@ impl AttemptBuffer {
         pool: &Pool,
         spill: &Path,
     ) -> Result<(), Failure> {
-        let size = size_of(&batch);
+        let size = allocated_bytes(&batch);
         if size > pool.capacity() {
             // One record can be that large. It is cut in rows; a single row has to fit.
             if batch.num_rows() > 1 {

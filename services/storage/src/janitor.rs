@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use forebay_api::ServiceError;
 use forebay_catalog::{Catalog, CatalogError};
-use forebay_lake::{DeltaLog, STAGING_FOLDER, STATE_FOLDER, table_place};
+use forebay_lake::{DeltaLog, STATE_FOLDER, staging_place, table_place};
 use forebay_objects::{PROBE_PREFIX, Place, Staging};
 use forebay_types::{GroupId, JobId, JobState, REJECTS_TABLE};
 use futures::{StreamExt, TryStreamExt};
@@ -118,7 +118,7 @@ impl Janitor {
     async fn sweep_tables(&self, output: &Place) -> Result<Swept, Failure> {
         let mut swept = Swept::default();
         self.delete_probes(&output.child(STATE_FOLDER)?).await?;
-        self.delete_copies(&output.child(STAGING_FOLDER)?).await?;
+        self.delete_copies(&staging_place(output, self.catalog.id())?).await?;
         let mut tables = output.folders().await?;
         tables.retain(|folder| folder != STATE_FOLDER);
         tables.push(REJECTS_TABLE.to_owned());
@@ -146,8 +146,8 @@ impl Janitor {
     async fn delete_copies(&self, staging: &Place) -> Result<(), Failure> {
         for folder in staging.folders().await? {
             let Ok(job) = folder.parse().map(JobId) else { continue };
-            let is_cancelled = match self.catalog.job(job).await {
-                Ok(job) => job.state == JobState::Cancelled,
+            let is_cancelled = match self.catalog.job_state(job).await {
+                Ok(state) => state == JobState::Cancelled,
                 Err(CatalogError::NotFound(_)) => false,
                 Err(error) => return Err(error.into()),
             };

@@ -32,7 +32,7 @@ impl Storage {
                 tracing::warn!(error = %failure, "failed to clear up after a writer that is gone");
             }
             if let Err(error) = self.publish_what_has_ended().await {
-                tracing::warn!(%error, "failed to publish what a job had committed before it ended");
+                tracing::warn!(%error, "failed to look for what jobs had committed before they ended");
             }
         }
     }
@@ -58,12 +58,19 @@ impl Storage {
 
     /// What was committed stays, also of a job that was cancelled or failed: its writer may have died before it could
     /// publish, and no flush comes any more.
-    async fn publish_what_has_ended(&self) -> Result<(), ServiceError> {
-        let jobs = self.catalog.ended_jobs_to_publish(JOBS).await.map_err(Failure::from)?;
-        for job in jobs {
-            self.publish(job).await?;
+    async fn publish_what_has_ended(&self) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let jobs = self.catalog.ended_jobs_to_publish(after, JOBS).await?;
+            let Some(last) = jobs.last() else { return Ok(()) };
+            after = Some(*last);
+            for job in jobs {
+                // A table that can't be written to, which may be why the job failed, is no other job's.
+                if let Err(error) = self.publish(job).await {
+                    tracing::warn!(job.id = %job, %error, "failed to publish what a job had committed before it ended");
+                }
+            }
         }
-        Ok(())
     }
 
     async fn clear_up(&self, group: GroupId, job: JobId) -> Result<(), Failure> {

@@ -389,18 +389,17 @@ impl Storage {
         Ok(())
     }
 
-    /// Puts committed groups into the Delta logs, each after those that its job committed before it, whichever writer
-    /// has written them. Repeating it is harmless, and so is another writer that does the same: each commit carries
+    /// Puts a job's committed groups into the Delta logs, each after those committed before it, whichever writer has
+    /// written them. Repeating it is harmless, and so is another writer that does the same: each commit carries
     /// the group's place in that order as the application's transaction, and the log refuses a lower one.
     async fn publish_committed(&self, job: &JobWriter, logs: &mut HashMap<String, DeltaLog>) -> Result<(), Failure> {
-        let output = self.catalog.job(job.id).await?.output;
+        let application = format!("forebay/{}/{}", self.catalog.id(), job.id);
         loop {
-            let groups = self.catalog.unpublished_groups(&output, None, 16).await?;
+            let groups = self.catalog.unpublished_groups(job.id, 16).await?;
             if groups.is_empty() {
                 return Ok(());
             }
             for group in groups {
-                let application = format!("forebay/{}/{}", self.catalog.id(), group.job);
                 for file in &group.files {
                     if !logs.contains_key(&file.table) {
                         let log = DeltaLog::open(table_place(&job.output, &file.table)?).await?;

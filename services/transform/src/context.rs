@@ -3,15 +3,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_catalog::{Catalog, Job};
 use forebay_decode::{CsvHeader, Dialect};
+use forebay_lake::staging_place;
 use forebay_objects::{Content, InputInfo, Place, Staging};
 use forebay_recipe::Prepared;
 use forebay_seal::Keys;
 use forebay_steps::Steps;
 use forebay_types::{InputIdentity, JobId};
+use uuid::Uuid;
 
 use crate::failure::Failure;
 use crate::model::Models;
 use crate::redaction::Redaction;
+
+/// Inputs of a job that are kept ready.
+const KNOWN_INPUTS: usize = 64;
 
 /// What a worker knows of a job, kept from chunk to chunk.
 #[derive(Debug)]
@@ -38,7 +43,7 @@ pub(crate) struct InputContext {
 }
 
 impl JobContext {
-    pub(crate) async fn load(job: Job, staging_folder: &str, keys: &Keys, models: &Models) -> Result<Self, Failure> {
+    pub(crate) async fn load(job: Job, catalog: Uuid, keys: &Keys, models: &Models) -> Result<Self, Failure> {
         let settings: BTreeMap<String, String> =
             serde_json::from_str(&job.settings).map_err(|error| Failure::Fatal(error.to_string()))?;
         let prepared = Prepared::new(&job.recipe_name, &job.recipe, &settings)
@@ -46,7 +51,7 @@ impl JobContext {
         let steps =
             Steps::plan(&prepared.recipe, &prepared.layout).await.map_err(|error| Failure::Fatal(error.to_string()))?;
         let redaction = Redaction::plan(&prepared.recipe, &prepared.layout, models).await?.map(Arc::new);
-        let staging = Staging::new(Place::open(&job.output)?.child(staging_folder)?).with_keys(keys.clone());
+        let staging = Staging::new(staging_place(&Place::open(&job.output)?, catalog)?).with_keys(keys.clone());
         let inputs = Mutex::default();
         Ok(Self { id: job.id, key: job.key, prepared, redaction, steps, staging, keys: keys.clone(), inputs })
     }
@@ -77,7 +82,11 @@ impl JobContext {
             Content::Parquet | Content::ArrowFile | Content::ArrowStream => None,
         };
         let context = InputContext { identity: input.identity, dialect };
-        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).insert(index, context.clone());
+        let mut known = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_INPUTS {
+            known.clear();
+        }
+        known.insert(index, context.clone());
         Ok(context)
     }
 }

@@ -9,6 +9,9 @@ pub(crate) enum Failure {
     /// Something that another try may get past.
     #[error("{0}")]
     Transient(String),
+    /// A model for which there is room when those of other jobs are done.
+    #[error("{0}")]
+    NoRoom(String),
     /// Something that no other try gets past: the job fails, and says so.
     #[error("{0}")]
     Fatal(String),

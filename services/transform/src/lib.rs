@@ -6,6 +6,7 @@ mod context;
 mod failure;
 #[cfg(feature = "faults")]
 mod faults;
+mod jobs;
 mod model;
 mod process;
 mod quarantine;

@@ -77,7 +77,7 @@ impl Models {
         open.open(&options(spec)).await.map_err(|error| match error {
             // Another job's model, or a pass, has the room; it will be given back.
             forebay_ner::NerError::TooLarge { error: forebay_budget::ReserveError::Exhausted { .. }, .. } => {
-                Failure::Transient(error.to_string())
+                Failure::NoRoom(error.to_string())
             }
             error => Failure::Fatal(error.to_string()),
         })

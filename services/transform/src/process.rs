@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::model::Models;
 use crate::quarantine;
 use crate::rejects::rejects_batch;
-use crate::source::ChunkReader;
+use crate::source::{ChunkReader, Window};
 
 /// Rows in a batch of a columnar input.
 const BATCH_ROWS: usize = 8192;
@@ -84,35 +84,34 @@ impl Attempt {
         let layout = Arc::clone(&self.job.prepared.layout);
         let at = Position { record: self.claim.first_record + 1, offset: start };
         let mut decoder = Decoder::new(layout, at);
-        // A frame, and the begun record before it: with less it would be moved to twice as much.
-        let mut buffer = Vec::with_capacity(FRAME_BYTES + FRAME_BYTES / 8);
+        let mut window = Window::default();
         let mut more = true;
         let mut large: Option<Reservation> = None;
         while more {
-            if buffer.len() > FRAME_BYTES && large.is_none() {
+            if window.bytes().len() > FRAME_BYTES && large.is_none() {
                 // Part of a record that is longer than a frame: one attempt at a time may hold such a one.
                 let all = self.large.capacity();
                 large = Some(self.large.reserve(all).await.map_err(|error| Failure::Fatal(error.to_string()))?);
-            } else if buffer.len() <= FRAME_BYTES {
+            } else if window.bytes().len() <= FRAME_BYTES {
                 large = None;
             }
             let read = Instant::now();
-            more = reader.read(&mut buffer).await?;
+            more = reader.read(&mut window).await?;
             self.spent("read", read);
             let permit = self.permit().await?;
             let decode = Instant::now();
             let dialect = dialect.clone();
-            let (next_decoder, next_buffer, decoded) = forebay_runtime::blocking(move || {
+            let (next_decoder, next_window, decoded) = forebay_runtime::blocking(move || {
                 let mut decoded = Vec::new();
-                let result = decoder.decode(&dialect, &buffer, !more, &mut decoded).and_then(|used| {
-                    buffer.drain(..used);
+                let result = decoder.decode(&dialect, window.bytes(), !more, &mut decoded).and_then(|used| {
+                    window.consume(used);
                     if more { Ok(()) } else { decoder.finish(&mut decoded) }
                 });
-                (decoder, buffer, result.map(|()| decoded))
+                (decoder, window, result.map(|()| decoded))
             })
             .await
             .map_err(resume_panic)?;
-            (decoder, buffer) = (next_decoder, next_buffer);
+            (decoder, window) = (next_decoder, next_window);
             drop(permit);
             self.spent("decode", decode);
             for decoded in decoded? {
@@ -175,11 +174,11 @@ impl Attempt {
     /// A staged chunk of an Arrow input: a stream of its own.
     async fn staged_batches(&mut self) -> Result<(), Failure> {
         let mut reader = ChunkReader::open(&self.claim, &self.input.identity, &self.job.staging).await?;
-        let mut raw = Vec::new();
+        let mut raw = Window::default();
         while reader.read(&mut raw).await? {}
         let uri = &self.input.identity.uri;
         let unreadable = |error: arrow_schema::ArrowError| Failure::Fatal(format!("{uri}: {error}"));
-        let stream = arrow_ipc::reader::StreamReader::try_new(raw.as_slice(), None).map_err(unreadable)?;
+        let stream = arrow_ipc::reader::StreamReader::try_new(raw.bytes(), None).map_err(unreadable)?;
         ColumnarMismatch::check(&self.job.prepared.layout, &stream.schema())
             .map_err(|error| Failure::Fatal(format!("{uri}: {error}")))?;
         let first = self.claim.first_record;

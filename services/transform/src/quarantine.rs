@@ -4,7 +4,7 @@ use forebay_types::{ChunkSource, Reason, Reject};
 
 use crate::failure::Failure;
 use crate::process::Attempt;
-use crate::source::ChunkReader;
+use crate::source::{ChunkReader, Window};
 
 const MESSAGE: &str = "the chunk that holds this record killed its worker three times";
 
@@ -26,15 +26,15 @@ pub(crate) async fn reject_all(attempt: &mut Attempt) -> Result<(), Failure> {
     let framing = framing(attempt.input.dialect.as_ref(), attempt);
     let mut framer = Framer::resume(framing, one_by_one(), start, attempt.claim.first_record);
     let mut cuts = Vec::new();
-    let mut buffer = Vec::new();
+    let mut window = Window::default();
     loop {
-        let more = reader.read(&mut buffer).await?;
+        let more = reader.read(&mut window).await?;
         if more {
-            framer.push(&buffer, &mut cuts);
+            framer.push(window.bytes(), &mut cuts);
         } else {
             framer.finish(&mut cuts);
         }
-        buffer.clear();
+        window.clear();
         for cut in cuts.drain(..) {
             send(attempt, cut.first_record + 1, cut.start, cut.end - cut.start).await?;
         }

@@ -7,7 +7,7 @@ use forebay_types::ChunkSource;
 
 use crate::context::{InputContext, JobContext};
 use crate::failure::Failure;
-use crate::source::ChunkReader;
+use crate::source::{ChunkReader, Window};
 
 /// The two halves of a chunk that killed its worker, or none if it can't be halved. Its records are counted, not
 /// decoded.
@@ -36,10 +36,10 @@ pub(crate) async fn halves_of(
         }
         ChunkSource::Range { .. } | ChunkSource::Staged { .. } => {
             let mut reader = ChunkReader::open(claim, &input.identity, &job.staging).await?;
-            let mut bytes = Vec::new();
+            let mut bytes = Window::default();
             while reader.read(&mut bytes).await? {}
             let dialect = input.dialect.as_ref();
-            Ok(halves(claim, &bytes, dialect, &job.prepared.recipe.source.csv, middle))
+            Ok(halves(claim, bytes.bytes(), dialect, &job.prepared.recipe.source.csv, middle))
         }
     }
 }

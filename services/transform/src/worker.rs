@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +14,14 @@ use forebay_steps::StepContext;
 use forebay_telemetry::trace;
 use forebay_types::{ChunkId, JobId, JobState};
 use futures::{FutureExt, StreamExt};
-use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::context::JobContext;
 use crate::failure::Failure;
+use crate::jobs::Jobs;
 use crate::model::Models;
 use crate::process::Attempt;
 use crate::split::halves_of;
@@ -36,9 +37,6 @@ const TRIES: u32 = 12;
 
 /// Batches on their way to the storage writer.
 const ITEMS: usize = 2;
-
-/// Jobs whose recipe is kept ready.
-const KNOWN_JOBS: usize = 16;
 
 /// How the work on a chunk ended: by itself, or in a panic.
 type Ended = Result<Result<(), Failure>, Box<dyn std::any::Any + Send>>;
@@ -56,8 +54,6 @@ pub struct TransformConfig {
     pub chunk_memory: u64,
     /// Of these, bytes for the operators of SQL steps.
     pub sql_memory: usize,
-    /// Folder of staged chunks below an output.
-    pub staging_folder: String,
     /// Who counts attempts.
     pub observer: Observer,
     /// Keys of staged copies, and of rejects of protected records.
@@ -79,7 +75,7 @@ pub struct Transform {
     broken: std::sync::OnceLock<String>,
     cpu: Arc<Semaphore>,
     config: TransformConfig,
-    jobs: Mutex<HashMap<JobId, Arc<JobContext>>>,
+    jobs: Jobs,
     at_work: AtomicUsize,
     /// Wakes whoever waits for something to change: chunks to be dispatched, a job to end.
     changed: Arc<Notify>,
@@ -108,7 +104,7 @@ impl Transform {
         stop: CancellationToken,
     ) -> Self {
         let cpu = Arc::new(Semaphore::new(config.workers));
-        let (jobs, at_work) = (Mutex::new(HashMap::new()), AtomicUsize::new(0));
+        let (jobs, at_work) = (Jobs::default(), AtomicUsize::new(0));
         let (models, broken) = (Arc::new(Models::new(config.models.clone())), std::sync::OnceLock::new());
         Self {
             catalog,
@@ -155,22 +151,7 @@ impl Transform {
     }
 
     async fn job(&self, id: JobId) -> Result<Arc<JobContext>, Failure> {
-        let mut jobs = self.jobs.lock().await;
-        if let Some(job) = jobs.get(&id) {
-            return Ok(Arc::clone(job));
-        }
-        let job = self.catalog.job(id).await?;
-        let loaded = JobContext::load(job, &self.config.staging_folder, &self.config.keys, &self.models).await;
-        if loaded.is_err() {
-            // What jobs that have ended keep, such as a model, may be what it lacks room for.
-            jobs.clear();
-        }
-        let context = Arc::new(loaded?);
-        if jobs.len() >= KNOWN_JOBS {
-            jobs.clear();
-        }
-        jobs.insert(id, Arc::clone(&context));
-        Ok(context)
+        self.jobs.get(id, &self.catalog, &self.config.keys, &self.models).await
     }
 
     async fn work(&self, chunk: ChunkId) -> Result<(), Failure> {
@@ -223,8 +204,8 @@ impl Transform {
             Ok(Ok(())) => AttemptResult::Written,
             Ok(Err(Failure::Stale)) if self.stop.is_cancelled() => AttemptResult::HandedBack,
             Ok(Err(Failure::Stale)) => AttemptResult::Stale,
-            Ok(Err(Failure::Transient(_))) if claim.failures + 1 < TRIES => AttemptResult::Retried,
-            Ok(Err(Failure::Transient(_) | Failure::Fatal(_))) => AttemptResult::Failed,
+            Ok(Err(Failure::Transient(_) | Failure::NoRoom(_))) if claim.failures + 1 < TRIES => AttemptResult::Retried,
+            Ok(Err(Failure::Transient(_) | Failure::NoRoom(_) | Failure::Fatal(_))) => AttemptResult::Failed,
             Err(_) => AttemptResult::Died,
         }
     }
@@ -255,7 +236,7 @@ impl Transform {
         let (processed, written) = tokio::join!(attempt.run(), written);
         match (processed, written) {
             // What the chunk itself has to say comes first; that the writer stopped listening is no news.
-            (Err(failure @ (Failure::Fatal(_) | Failure::Transient(_))), _) => Err(failure),
+            (Err(failure @ (Failure::Fatal(_) | Failure::Transient(_) | Failure::NoRoom(_))), _) => Err(failure),
             (_, Err(error)) => Err(error.into()),
             (Err(Failure::Stale), Ok(_)) => Err(Failure::Stale),
             (Ok(()), Ok(_)) => Ok(()),
@@ -268,12 +249,12 @@ impl Transform {
             Ok(Err(Failure::Stale)) => {
                 self.catalog.release(claim.chunk, claim.attempt, None).await?;
             }
-            Ok(Err(Failure::Transient(message))) if claim.failures + 1 < TRIES => {
+            Ok(Err(Failure::Transient(message) | Failure::NoRoom(message))) if claim.failures + 1 < TRIES => {
                 let wait = FIRST_WAIT.saturating_mul(1 << claim.failures.min(10)).min(LONGEST_WAIT);
                 tracing::warn!(chunk.id = %claim.chunk, attempt = claim.attempt, error = %message, "attempt failed");
                 self.catalog.release(claim.chunk, claim.attempt, Some(wait)).await?;
             }
-            Ok(Err(Failure::Transient(message) | Failure::Fatal(message))) => {
+            Ok(Err(Failure::Transient(message) | Failure::NoRoom(message) | Failure::Fatal(message))) => {
                 self.catalog.release(claim.chunk, claim.attempt, None).await?;
                 self.catalog.end_job(claim.job, JobState::Failed, Some(message)).await?;
             }

@@ -16,7 +16,7 @@ async fn a_chunk_goes_from_input_to_table(db: Db) {
     }
     assert_eq!((catalog.backlog(job).await.unwrap(), count(&catalog, job, "written").await), (0, 2));
     assert_eq!(catalog.progress(job).await.unwrap().records_in, 0);
-    assert!(catalog.unpublished_groups("/out", None, 10).await.unwrap().is_empty());
+    assert!(catalog.unpublished_groups(job, 10).await.unwrap().is_empty());
 
     commit(&catalog, group, &work).await;
     let progress = catalog.progress(job).await.unwrap();
@@ -28,12 +28,12 @@ async fn a_chunk_goes_from_input_to_table(db: Db) {
     assert_eq!((progress.chunks["committed"], progress.retries, progress.framed), (2, 0, true));
     assert!(!catalog.job_complete(job).await.unwrap());
 
-    let unpublished = catalog.unpublished_groups("/out", None, 10).await.unwrap();
+    let unpublished = catalog.unpublished_groups(job, 10).await.unwrap();
     assert_eq!((unpublished[0].group, unpublished[0].job), (group, job));
     assert_eq!(unpublished[0].files, [file("patients"), file("visits")]);
     assert!(catalog.mark_published(group).await.unwrap());
     assert!(!catalog.mark_published(group).await.unwrap());
-    assert!(catalog.unpublished_groups("/out", None, 10).await.unwrap().is_empty());
+    assert!(catalog.unpublished_groups(job, 10).await.unwrap().is_empty());
     assert!(catalog.job_complete(job).await.unwrap());
     // A reply that was lost.
     commit(&catalog, group, &work).await;
@@ -97,10 +97,10 @@ async fn only_the_newest_attempt_in_an_open_group_is_written(db: Db) {
     assert!(!catalog.mark_written(id, second, group, &written(4)).await.unwrap());
 }
 
-async fn nothing_committed(catalog: &Catalog, group: GroupId, work: &[(ChunkId, u32)], lost: &[ChunkId]) {
+async fn nothing_committed(catalog: &Catalog, job: JobId, group: GroupId, work: &[(ChunkId, u32)], lost: &[ChunkId]) {
     let result = catalog.commit_group(group, &[file("patients")], work).await.unwrap();
     assert_eq!(result, CommitResult::Lost(lost.to_vec()));
-    assert!(catalog.unpublished_groups("/out", None, 10).await.unwrap().is_empty());
+    assert!(catalog.unpublished_groups(job, 10).await.unwrap().is_empty());
 }
 
 async fn a_group_is_committed_with_all_its_chunks_or_not_at_all(db: Db) {
@@ -111,15 +111,15 @@ async fn a_group_is_committed_with_all_its_chunks_or_not_at_all(db: Db) {
     let group = catalog.open_group(job, ME, LEASE).await.unwrap();
     let kept = write(&catalog, kept, group).await;
     let attempt = claim(&catalog, lost).await.attempt;
-    nothing_committed(&catalog, group, &[kept, (lost, attempt), (unwritten, 1)], &[lost, unwritten]).await;
-    nothing_committed(&catalog, group, &[(kept.0, 2)], &[kept.0]).await;
+    nothing_committed(&catalog, job, group, &[kept, (lost, attempt), (unwritten, 1)], &[lost, unwritten]).await;
+    nothing_committed(&catalog, job, group, &[(kept.0, 2)], &[kept.0]).await;
     assert_eq!(count(&catalog, job, "committed").await, 0);
     assert_eq!(catalog.progress(job).await.unwrap().records_in, 0);
 
     // The winner is somewhere else; the other chunk goes back to the queue and on from there.
     assert_eq!(catalog.abandon_group(group).await.unwrap(), 1);
     assert_eq!(catalog.abandon_group(group).await.unwrap(), 0);
-    nothing_committed(&catalog, group, &[kept], &[kept.0]).await;
+    nothing_committed(&catalog, job, group, &[kept], &[kept.0]).await;
     let next = catalog.open_group(job, ME, LEASE).await.unwrap();
     let again = write(&catalog, kept.0, next).await;
     assert_eq!(again.1, 2);
@@ -152,7 +152,7 @@ async fn nothing_is_written_or_committed_after_the_jobs_end(db: Db) {
     let late = claim(&catalog, chunks[1].chunk).await;
     catalog.end_job(job, JobState::Cancelled, None).await.unwrap();
     assert!(!catalog.mark_written(late.chunk, late.attempt, group, &written(4)).await.unwrap());
-    nothing_committed(&catalog, group, &[work], &[work.0]).await;
+    nothing_committed(&catalog, job, group, &[work], &[work.0]).await;
 }
 
 async fn staging_of_a_cancelled_job_is_given_up(db: Db) {
@@ -164,29 +164,6 @@ async fn staging_of_a_cancelled_job_is_given_up(db: Db) {
     assert!(catalog.staged_keys_to_delete(10).await.unwrap().is_empty());
     catalog.end_job(job, JobState::Cancelled, None).await.unwrap();
     assert_eq!(catalog.staged_keys_to_delete(10).await.unwrap(), [StagedKey { job, key: "k".to_owned() }]);
-}
-
-async fn unpublished_groups_come_in_pages_and_by_output(db: Db) {
-    let catalog = db.empty().await;
-    let job = open(&catalog, "a").await;
-    let chunks = frame(&catalog, job, &[1; 5]).await;
-    let mut groups = Vec::new();
-    for added in &chunks {
-        let group = catalog.open_group(job, ME, LEASE).await.unwrap();
-        let work = write(&catalog, added.chunk, group).await;
-        commit(&catalog, group, &[work]).await;
-        groups.push(group);
-    }
-    let (mut seen, mut after) = (Vec::new(), None);
-    loop {
-        let page = catalog.unpublished_groups("/out", after, 2).await.unwrap();
-        let Some(last) = page.last() else { break };
-        after = Some((last.job, last.commit_seq));
-        assert!(page.len() <= 2);
-        seen.extend(page.iter().map(|unpublished| unpublished.group));
-    }
-    assert_eq!(seen, groups);
-    assert!(catalog.unpublished_groups("/elsewhere", None, 10).await.unwrap().is_empty());
 }
 
 async fn groups_are_published_in_the_order_of_their_commits(db: Db) {
@@ -211,11 +188,18 @@ async fn groups_are_published_in_the_order_of_their_commits(db: Db) {
     let places = |groups: Vec<UnpublishedGroup>| {
         groups.into_iter().map(|group| (group.job, group.commit_seq, group.group)).collect::<Vec<_>>()
     };
-    let all = [(job, 1, second), (job, 2, first), (other, 1, foreign)];
-    assert_eq!(places(catalog.unpublished_groups("/out", None, 10).await.unwrap()), all);
-    assert_eq!(places(catalog.unpublished_groups("/out", Some((job, 1)), 1).await.unwrap()), all[1..2]);
+    let all = [(job, 1, second), (job, 2, first)];
+    assert_eq!(places(catalog.unpublished_groups(job, 10).await.unwrap()), all);
+    assert_eq!(places(catalog.unpublished_groups(job, 1).await.unwrap()), all[..1]);
+    assert_eq!(places(catalog.unpublished_groups(other, 10).await.unwrap()), [(other, 1, foreign)]);
     assert!(catalog.mark_published(second).await.unwrap());
-    assert_eq!(places(catalog.unpublished_groups("/out", None, 10).await.unwrap()), all[1..]);
+    assert_eq!(places(catalog.unpublished_groups(job, 10).await.unwrap()), all[1..]);
+    assert!(catalog.ended_jobs_to_publish(None, 10).await.unwrap().is_empty());
+    for ended in [job, other] {
+        catalog.end_job(ended, JobState::Cancelled, None).await.unwrap();
+    }
+    assert_eq!(catalog.ended_jobs_to_publish(None, 1).await.unwrap(), [job]);
+    assert_eq!(catalog.ended_jobs_to_publish(Some(job), 10).await.unwrap(), [other]);
 }
 
 async fn groups_of_a_dead_writer_are_abandoned_by_whoever_looks(db: Db) {
@@ -263,5 +247,4 @@ on_both!(
     a_commit_that_does_not_name_all_chunks_of_its_group_is_refused,
     nothing_is_written_or_committed_after_the_jobs_end,
     staging_of_a_cancelled_job_is_given_up,
-    unpublished_groups_come_in_pages_and_by_output,
 );

@@ -7,7 +7,6 @@ use forebay_api::{Gateway, Observer, ServiceError};
 use forebay_budget::Budget;
 use forebay_catalog::Catalog;
 use forebay_gateway::{GatewayConfig, Reach};
-use forebay_lake::STAGING_FOLDER;
 use forebay_objects::Writers;
 use forebay_rpc::client::{ClientSecurity, GatewayClient, TokenSource, connect};
 use forebay_seal::Keys;
@@ -86,7 +85,6 @@ fn reader(catalog: Arc<Catalog>) -> anyhow::Result<forebay_gateway::Gateway> {
     let config = GatewayConfig {
         chunk_bytes: 0,
         backlog: 0,
-        staging_folder: STAGING_FOLDER.to_owned(),
         reach: Reach::Anywhere,
         writers: Writers::One,
         observer: Observer::default(),

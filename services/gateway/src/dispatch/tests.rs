@@ -87,7 +87,6 @@ async fn survives(server: &mut Redis, mishap: impl AsyncFnOnce(&mut Redis)) -> D
         queue: Arc::clone(&queue),
         storage: Arc::new(NothingWritten),
         changed: Arc::new(Notify::new()),
-        staging_folder: "staging".to_owned(),
     });
     let dispatching = tokio::spawn({
         let stop = stop.clone();

@@ -110,6 +110,30 @@ async fn only_what_is_dead_is_deleted_from_a_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_cancelled_job_staged_is_deleted_and_not_that_of_another_catalogs_job_of_the_same_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Place::open(&folder.path().display().to_string()).unwrap();
+    let mut staged = Vec::new();
+    for _ in 0..2 {
+        let catalog = Arc::new(Catalog::open("sqlite::memory:").await.unwrap());
+        let job = job(&catalog, &output).await;
+        let staging = Staging::new(staging_place(&output, catalog.id()).unwrap());
+        let key = staging.key(&format!("{job}/0-0-0"), false);
+        staging.put(&key, "x").await.unwrap();
+        staged.push((catalog, job, staging, key));
+    }
+    let (cancelled, job, first, key) = &staged[0];
+    assert_eq!(*job, staged[1].1);
+    cancelled.end_job(*job, JobState::Cancelled, None).await.unwrap();
+    for (catalog, ..) in &staged {
+        Janitor::new(Arc::clone(catalog)).sweep(&output).await.unwrap();
+    }
+    assert!(first.read(key).try_next().await.is_err());
+    let (.., second, key) = &staged[1];
+    assert_eq!(second.read(key).try_next().await.unwrap().unwrap(), "x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_output_that_is_gone_stays_so() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = Arc::new(Catalog::open("sqlite::memory:").await.unwrap());
