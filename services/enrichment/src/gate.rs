@@ -94,6 +94,7 @@ impl Gate {
             }
             // Much may have happened meanwhile.
             if let Some(probe) = self.admit() {
+                turns.iter().for_each(Turn::sent);
                 let (gate, pace) = (Arc::clone(self), Arc::clone(pace));
                 return Ok(Pass { gate, pace, probe, judged: false, _turns: turns, _permit: permit });
             }
@@ -247,8 +248,10 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
-    use crate::pace::Share;
+    use crate::pace::{ARRIVAL, REST, Share};
 
     /// A gate, with a pace of its own.
     struct Way(Arc<Gate>, [Arc<Pace>; 1]);
@@ -310,6 +313,19 @@ mod tests {
         call(&gate, Some(CallError::Limited { retry_after: Some(Duration::from_millis(300)) })).await;
         call(&gate, None).await;
         assert!(started.elapsed() >= Duration::from_millis(300) && !gate.0.is_open());
+    }
+
+    #[tokio::test]
+    async fn a_turn_of_the_first_pace_is_not_given_away_while_the_second_is_waited_for() {
+        let own = Pace::new(Share::whole(2.0), Duration::ZERO);
+        let everybodys = Pace::new(Share::whole(10_000.0), Duration::ZERO);
+        everybodys.pause(ARRIVAL + REST * 2);
+        let (paces, gate, started) = ([own, everybodys], Gate::new(10), Instant::now());
+        let calls = (0..3).map(|_| gate.enter(&paces, Duration::ZERO).map(|pass| (pass.is_ok(), started.elapsed())));
+        let calls = futures::future::join_all(calls).await;
+        let (early, late): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|(_, time)| *time < ARRIVAL + REST * 2 + REST / 2);
+        assert_eq!((early.len(), late.len()), (2, 1), "{early:?} {late:?}");
     }
 
     #[tokio::test]

@@ -13,6 +13,9 @@ pub(crate) const REST: Duration = Duration::from_millis(1020);
 /// Within this time after it was sent a request has arrived, or has failed. One that ends sooner had arrived by then.
 pub(crate) const ARRIVAL: Duration = Duration::from_secs(1);
 
+/// How long a slot is kept for a request that is not sent yet: longer than anybody waits for what else it needs.
+const KEPT: Duration = Duration::from_secs(86_400);
+
 /// How much governor lets through at once, as time: less than a timer's precision would be lost between two wake-ups.
 const BURST: f64 = 0.005;
 
@@ -74,7 +77,8 @@ struct State {
     waiting: usize,
 }
 
-/// One request's turn. It ends when it is dropped.
+/// One request's turn. Its slot is nobody else's until the request is [`sent`](Self::sent), and rests from when that has
+/// arrived, or the turn is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     pace: Arc<Pace>,
@@ -148,7 +152,7 @@ impl Pace {
         if let Err(early) = state.governor.check() {
             return Err(Some(now + early.wait_time_from(DefaultClock::default().now())));
         }
-        state.slots[slot] = now + ARRIVAL + state.share.rest;
+        state.slots[slot] = now + KEPT;
         state.next = slot + 1;
         Ok(slot)
     }
@@ -185,10 +189,15 @@ impl Pace {
         }
     }
 
-    /// Slots whose requests may arrive, or have arrived, within the last second.
+    /// Slots whose requests are to be sent, may arrive, or have arrived within the last second.
     pub(crate) fn resting(&self) -> usize {
         let now = Instant::now();
         self.state().slots.iter().filter(|free| **free > now).count()
+    }
+
+    /// True if a new pace in its place would send nothing earlier: no slot is in use or rests, and there is no pause.
+    pub(crate) fn is_forgettable(&self) -> bool {
+        self.resting() == 0 && self.state().paused.is_none_or(|until| until <= Instant::now())
     }
 
     /// True if somebody waits for a turn.
@@ -218,14 +227,26 @@ impl State {
     }
 }
 
-impl Drop for Turn {
-    fn drop(&mut self) {
+impl Turn {
+    /// The request is being sent.
+    pub(crate) fn sent(&self) {
+        self.rest_after(ARRIVAL);
+    }
+
+    /// Lets the slot rest, if it does not by then, after what the request still needs to arrive.
+    fn rest_after(&self, arrival: Duration) {
         let mut state = self.pace.state();
-        let free = Instant::now() + state.share.rest;
+        let free = Instant::now() + arrival + state.share.rest;
         let slot = &mut state.slots[self.slot];
         *slot = (*slot).min(free);
         drop(state);
         self.pace.changed.notify_waiters();
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.rest_after(Duration::ZERO);
     }
 }
 

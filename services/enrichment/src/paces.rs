@@ -62,8 +62,11 @@ impl UpstreamRates {
 /// A pace, and how its rate is set.
 pub(crate) type NewPace = (Arc<Pace>, Box<dyn Fn(f64) + Send + Sync>);
 
-/// The paces by what they are called, the same in all replicas: an address, or, for those who want less than it bears,
-/// the address and their rate.
+/// Paces that are known before those are forgotten that nobody uses.
+const MANY: usize = 256;
+
+/// The paces by what they are called, the same in all replicas: an address, or, for those who may want less than it
+/// bears, the address and their rate.
 #[derive(Default)]
 pub(crate) struct Paces {
     rates: UpstreamRates,
@@ -82,6 +85,7 @@ pub(crate) struct Keeping {
     paces: Arc<Paces>,
     name: String,
     rate: f64,
+    limit: Option<f64>,
 }
 
 impl Paces {
@@ -89,9 +93,10 @@ impl Paces {
         Arc::new(Self { rates, known: Mutex::default() })
     }
 
-    /// The paces that somebody has to keep to who asks an address at a rate: the address' own, and before it, if that is
-    /// higher, one for those who want no more than they said. So nobody slows anybody else, and nobody can go faster
-    /// than the service lets all of them together. New ones are made by `make`, of a name and a rate.
+    /// The paces that somebody has to keep to who asks an address at a rate: the address' own, and before it, unless the
+    /// service never lets that be higher, one for those who want no more than they said. So nobody slows anybody else,
+    /// nobody is sped up by who asks for more, and nobody can go faster than the service lets all of them together. New
+    /// ones are made by `make`, of a name and a rate.
     pub(crate) fn keep(
         self: &Arc<Self>,
         address: &str,
@@ -99,12 +104,11 @@ impl Paces {
         make: impl Fn(&str, f64) -> NewPace,
     ) -> Vec<(Arc<Pace>, Keeping)> {
         let limit = self.rates.of(address);
-        let (pace, keeping, limit) = self.keep_one(address, rate, limit, &make);
-        if rate >= limit {
-            return vec![(pace, keeping)];
+        let everybodys = self.keep_one(address, rate, limit, &make);
+        if limit.is_some_and(|limit| rate >= limit) {
+            return vec![everybodys];
         }
-        let (own, kept, _) = self.keep_one(&format!("{address}/{rate}"), rate, None, &make);
-        vec![(own, kept), (pace, keeping)]
+        vec![self.keep_one(&format!("{address}/{rate}"), rate, None, &make), everybodys]
     }
 
     fn keep_one(
@@ -113,16 +117,18 @@ impl Paces {
         rate: f64,
         limit: Option<f64>,
         make: &impl Fn(&str, f64) -> NewPace,
-    ) -> (Arc<Pace>, Keeping, f64) {
+    ) -> (Arc<Pace>, Keeping) {
         let mut all = self.known();
+        if all.len() >= MANY && !all.contains_key(name) {
+            all.retain(|_, known| !known.asked.is_empty() || !known.pace.is_forgettable());
+        }
         let known = all.entry(name.to_owned()).or_insert_with(|| {
             let (pace, set_rate) = make(name, limit.unwrap_or(rate));
             Known { pace, asked: Vec::new(), set_rate }
         });
         known.asked.push(rate);
-        let limit = limit.or_else(|| known.highest()).unwrap_or(rate);
-        (known.set_rate)(limit);
-        (Arc::clone(&known.pace), Keeping { paces: Arc::clone(self), name: name.to_owned(), rate }, limit)
+        known.adapt(limit);
+        (Arc::clone(&known.pace), Keeping { paces: Arc::clone(self), name: name.to_owned(), rate, limit })
     }
 
     /// Requests a second that may be sent now, over all addresses that somebody asks.
@@ -138,23 +144,23 @@ impl Paces {
 }
 
 impl Known {
-    fn highest(&self) -> Option<f64> {
-        self.asked.iter().copied().max_by(f64::total_cmp)
+    /// Sets the rate: the service's, or else the highest that somebody asks with. The last one's stays: the next is
+    /// likely to want the same.
+    fn adapt(&self, limit: Option<f64>) {
+        if let Some(rate) = limit.or_else(|| self.asked.iter().copied().max_by(f64::total_cmp)) {
+            (self.set_rate)(rate);
+        }
     }
 }
 
 impl Drop for Keeping {
     fn drop(&mut self) {
-        let limit = self.paces.rates.of(&self.name);
         let mut all = self.paces.known();
         if let Some(known) = all.get_mut(&self.name) {
             if let Some(place) = known.asked.iter().position(|rate| *rate == self.rate) {
                 known.asked.swap_remove(place);
             }
-            // The last one's rate stays: the next is likely to want the same.
-            if let Some(rate) = limit.or_else(|| known.highest()) {
-                (known.set_rate)(rate);
-            }
+            known.adapt(self.limit);
         }
     }
 }
@@ -188,14 +194,38 @@ mod tests {
     }
 
     #[test]
+    fn ones_own_rate_stays_when_another_call_with_it_ends() {
+        let paces = Paces::new("api.example.org=20".parse().unwrap());
+        let keep = || paces.keep("api.example.org:443", 2.0, make);
+        let (one, other) = (keep(), keep());
+        drop(one);
+        assert_eq!(slots(&other), [2, 20]);
+    }
+
+    #[test]
     fn without_a_rate_of_the_service_the_highest_is_the_ceiling() {
         let paces = Paces::new(UpstreamRates::default());
         let slow = paces.keep("a:80", 5.0, make);
-        assert_eq!(slots(&slow), [5]);
+        assert_eq!(slots(&slow), [5, 5]);
+        // Who comes later and wants more speeds up nobody else.
         let fast = paces.keep("a:80", 50.0, make);
-        assert_eq!((slots(&fast), slots(&paces.keep("a:80", 5.0, make))), (vec![50], vec![5, 50]));
+        assert_eq!((slots(&fast), slots(&slow)), (vec![50, 50], vec![5, 50]));
         drop(fast);
-        assert_eq!((slots(&slow), slots(&paces.keep("b:80", 7.0, make))), (vec![5], vec![7]));
+        assert_eq!((slots(&slow), slots(&paces.keep("b:80", 7.0, make))), (vec![5, 5], vec![7, 7]));
+    }
+
+    #[test]
+    fn paces_that_nobody_uses_are_forgotten_when_there_are_many() {
+        let paces = Paces::new(UpstreamRates::default());
+        let (used, paused) = (paces.keep("used:80", 5.0, make), paces.keep("paused:80", 5.0, make));
+        paused[1].0.pause(Duration::from_secs(60));
+        drop(paused);
+        for rate in 1..=2 * MANY {
+            drop(paces.keep("a:80", rate as f64, make));
+        }
+        let known = paces.known();
+        assert!(known.len() <= MANY, "{}", known.len());
+        assert!(Arc::ptr_eq(&known["used:80"].pace, &used[1].0) && known.contains_key("paused:80"));
     }
 
     #[test]
