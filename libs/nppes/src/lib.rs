@@ -11,7 +11,7 @@ mod store;
 
 pub use answer::{Answer, AnswerError};
 pub use error::StoreError;
-pub use load::{LoadReport, Sources, load, open_or_load};
+pub use load::{LEAST_MEMORY, LoadReport, Sources, load, open_if_loaded, open_or_load};
 pub use npi::{Npi, NpiError};
 pub use provider::{EnumerationType, Provider};
 pub use store::{Entry, Store, StoreInfo};

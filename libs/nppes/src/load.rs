@@ -23,7 +23,7 @@ use crate::store::{Store, Writer, Written, encode_deactivated};
 use crate::{Npi, StoreError};
 
 /// Least memory a load can do with, in bytes.
-const LEAST_MEMORY: u64 = 8 << 20;
+pub const LEAST_MEMORY: u64 = 8 << 20;
 /// Of the memory, what readers, writers and the index take besides what is sorted.
 const OVERHEAD: u64 = 4 << 20;
 
@@ -81,7 +81,8 @@ pub fn open_or_load(store: &Path, sources: &Sources, memory: u64) -> Result<(Sto
     Ok((Store::open(store)?, Some(report)))
 }
 
-fn open_if_loaded(store: &Path, sources: &Sources) -> Result<Option<Store>, StoreError> {
+/// Opens the store `store` if these very files were the last to be loaded into it.
+pub fn open_if_loaded(store: &Path, sources: &Sources) -> Result<Option<Store>, StoreError> {
     if !store.try_exists().map_err(StoreError::io("look for", store))? {
         return Ok(None);
     }

@@ -45,6 +45,20 @@ impl Room {
         grown.map_err(|error| format!("{error}; give the process more memory, or use fewer or smaller files"))
     }
 
+    /// Takes half of what is free, no less than `least` and no more than `most`, so that others who come meanwhile find
+    /// room too. Gives how much that is, or says why there is not enough.
+    fn grow_to_half(&mut self, least: u64, most: u64) -> Result<u64, String> {
+        loop {
+            let pool = self.held.pool();
+            let bytes = ((pool.capacity() - pool.used()) / 2).clamp(least, most);
+            match self.grow(bytes) {
+                // Others took some between the look and the grasp.
+                Err(_) if bytes > least => self.refused = false,
+                grown => return grown.map(|()| bytes),
+            }
+        }
+    }
+
     /// The error of a load, which may have failed for want of room.
     pub(crate) fn failed(&self, error: impl std::fmt::Display) -> ServiceError {
         if self.refused { exceeds(&error.to_string()) } else { unusable(error) }
@@ -188,19 +202,30 @@ pub(crate) fn registry(
             updates: files(settings, "weekly"),
             deactivations: files(settings, "deactivated"),
         };
-        // A load does with less: it sorts on disk what does not fit.
-        let memory = LOADING.min(pool.capacity() - pool.used());
-        room.grow(memory).map_err(|problem| exceeds(&problem))?;
-        let loaded = forebay_nppes::open_or_load(&folder.join("nppes.store"), &sources, memory);
-        loaded
-            .map_err(|error| {
-                if matches!(error, StoreError::Memory { .. }) { exceeds(&error.to_string()) } else { unusable(error) }
-            })?
-            .0
+        open_or_load(&folder.join("nppes.store"), &sources, pool)?
     };
-    room.held.shrink_to(0);
     room.grow(store.index_bytes()).map_err(|problem| exceeds(&problem))?;
     Ok(Some(Arc::new(Registry { store, _room: room })))
+}
+
+/// Opens the store of the files; loads them first if it is another one's, which holds memory for as long as that takes.
+fn open_or_load(
+    path: &Path,
+    sources: &forebay_nppes::Sources,
+    pool: &Pool,
+) -> Result<forebay_nppes::Store, ServiceError> {
+    if let Some(open) = forebay_nppes::open_if_loaded(path, sources).map_err(unusable)? {
+        return Ok(open);
+    }
+    // A load does with less: it sorts on disk what does not fit.
+    let mut room = Room::new(pool)?;
+    let memory = room.grow_to_half(forebay_nppes::LEAST_MEMORY, LOADING).map_err(|problem| exceeds(&problem))?;
+    let loaded = forebay_nppes::open_or_load(path, sources, memory);
+    let loaded = loaded.map_err(|error| match error {
+        StoreError::Memory { .. } => exceeds(&error.to_string()),
+        error => unusable(error),
+    });
+    Ok(loaded?.0)
 }
 
 impl Registry {
@@ -217,5 +242,28 @@ impl Registry {
                 Outcome::Failed("store_unreadable".into())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_budget::Budget;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_load_leaves_room_for_other_references_and_does_with_the_least() {
+        let mib = |count: u64| Ok(count * MIB);
+        let pool = Budget::new(64 * MIB).pool("references", 64 * MIB).unwrap();
+        let room = || Room::new(&pool).unwrap();
+        let (mut first, mut second, mut third, mut last) = (room(), room(), room(), room());
+        let load = |room: &mut Room| room.grow_to_half(12 * MIB, 48 * MIB);
+        assert_eq!([load(&mut first), load(&mut second), load(&mut third)], [32, 16, 12].map(mib));
+        assert!(load(&mut last).is_err_and(|problem| problem.contains("more memory")));
+        assert_eq!(last.failed("").reason, EXCEEDS_MEMORY);
+        drop(first);
+        assert_eq!(load(&mut last), mib(18));
     }
 }

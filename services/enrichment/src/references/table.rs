@@ -20,6 +20,9 @@ use crate::upstreams::{Reference, defined_columns};
 /// What a row costs besides its texts: its place in a table that is at least a third full, also while the table grows.
 const ROW: u64 = 192;
 
+/// What a text costs besides its bytes: where it is, and the allocator's rounding.
+const TEXT: u64 = 24;
+
 /// Bytes that are asked for at once.
 const STEP: u64 = 64 << 10;
 
@@ -72,7 +75,8 @@ impl Table {
         let parts: Vec<&str> = texts[..self.keys].iter().map(|text| text.unwrap_or_default()).collect();
         let cells: Vec<Cell> =
             texts[self.keys..].iter().zip(&self.types).map(|(text, data_type)| cell(*text, data_type)).collect();
-        let bytes = ROW + texts.iter().flatten().map(|text| text.len() as u64 + 24).sum::<u64>();
+        let texts = texts.iter().flatten().map(|text| text.len() as u64 + TEXT).sum::<u64>();
+        let bytes = ROW + size_of_val(cells.as_slice()) as u64 + texts;
         if self.free < bytes {
             let more = STEP.max(bytes);
             self.room.grow(more).map_err(|problem| self.fail(problem))?;
@@ -186,6 +190,17 @@ mod tests {
         let error = load(&format!("Code,Name,Price\n{rows}"), &[("key", "Code")]).err().unwrap();
         assert_eq!(error.reason, crate::references::EXCEEDS_MEMORY);
         assert!(error.message.contains("table.csv") && error.message.contains("more memory"), "{error}");
+    }
+
+    #[test]
+    fn cells_without_a_value_are_counted_too() {
+        // 1,000 rows of 100 cells, of which two have a value.
+        let columns: Vec<String> = (0..98).map(|n| format!("column.empty{n}")).collect();
+        let empty: Vec<(&str, &str)> = columns.iter().map(|name| (name.as_str(), "string:Empty")).collect();
+        let rows: String = (0..1_000).map(|n| format!("{n},Name,1,\n")).collect();
+        let more = [&[("key", "Code")], empty.as_slice()].concat();
+        let error = load(&format!("Code,Name,Price,Empty\n{rows}"), &more).err().unwrap();
+        assert_eq!(error.reason, crate::references::EXCEEDS_MEMORY);
     }
 
     #[test]
