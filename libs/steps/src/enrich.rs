@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::arrow::compute::{cast, concat, take};
 use forebay_api::{BoxStream, CALLS_COLUMN, EnrichRequest, KeyBatch, REASON_COLUMN, SOURCE_COLUMN, ServiceError};
@@ -136,7 +136,7 @@ impl PlannedEnrich {
         let rows = batch.num_rows();
         let mut arrays = batch.columns().to_vec();
         let added = self.schema.fields()[arrays.len()..].iter().take(self.added.len());
-        arrays.extend(added.map(|field| arrow_array::new_null_array(field.data_type(), rows)));
+        arrays.extend(added.map(|field| new_null_array(field.data_type(), rows)));
         if self.reason.is_some() {
             arrays.push(Arc::new(StringArray::new_repeated(NO_FILE, rows)));
         }
@@ -179,18 +179,23 @@ impl PlannedEnrich {
         Ok(answers)
     }
 
-    /// The answers' columns that are added, in order, the reason last.
+    /// The answers' columns that are added, in order. The reasons come last, and after them that of a row without a key.
     fn columns(&self, answers: &[RecordBatch]) -> Result<Vec<ArrayRef>, StepError> {
         let names = self.added.iter().map(|added| added.from.as_str()).chain(self.reason.iter().map(|_| REASON_COLUMN));
         let first = self.schema.fields().len() - self.added.len() - usize::from(self.reason.is_some());
         let fields = self.schema.fields()[first..].iter();
+        let no_key = StringArray::from(vec![NO_KEY]);
         names
             .zip(fields)
-            .map(|(name, field)| {
-                let mut parts = Vec::with_capacity(answers.len());
+            .enumerate()
+            .map(|(index, (name, field))| {
+                let mut parts: Vec<&dyn Array> = Vec::with_capacity(answers.len() + 1);
                 for answer in answers {
                     let column = answer.column_by_name(name);
                     parts.push(column.ok_or_else(|| self.fail(format!("the answer has no column '{name}'")))?.as_ref());
+                }
+                if index == self.added.len() {
+                    parts.push(&no_key);
                 }
                 if parts.is_empty() {
                     return Ok(arrow_array::new_empty_array(field.data_type()));
@@ -204,21 +209,21 @@ impl PlannedEnrich {
     }
 
     fn join(&self, batch: &RecordBatch, places: &UInt32Array, columns: &[ArrayRef]) -> Result<RecordBatch, ArrowError> {
+        let rows = batch.num_rows();
+        let (added, reasons) = columns.split_at(self.added.len());
         let mut arrays = batch.columns().to_vec();
-        for (index, column) in columns.iter().enumerate() {
-            let mut joined = if column.is_empty() {
-                arrow_array::new_null_array(column.data_type(), batch.num_rows())
+        for column in added {
+            let is_null = column.null_count() == column.len();
+            arrays.push(if is_null { new_null_array(column.data_type(), rows) } else { take(column, places, None)? });
+        }
+        for reasons in reasons {
+            let (no_key, is_said) = (reasons.len() - 1, reasons.null_count() < reasons.len() - 1);
+            arrays.push(if is_said || places.null_count() > 0 {
+                let places: UInt32Array = places.iter().map(|place| place.unwrap_or(no_key as u32)).collect();
+                take(reasons, &places, None)?
             } else {
-                take(column, places, None)?
-            };
-            if index == self.added.len() && places.null_count() > 0 {
-                let reasons = joined.as_string::<i32>();
-                let said = (0..batch.num_rows()).map(|row| {
-                    if places.is_null(row) { Some(NO_KEY) } else { reasons.is_valid(row).then(|| reasons.value(row)) }
-                });
-                joined = Arc::new(said.collect::<StringArray>());
-            }
-            arrays.push(joined);
+                new_null_array(reasons.data_type(), rows)
+            });
         }
         RecordBatch::try_new(Arc::clone(&self.schema), arrays)
     }

@@ -148,6 +148,22 @@ async fn a_chunk_without_rows_or_without_keys_asks_nobody() {
 }
 
 #[tokio::test]
+async fn a_reason_is_said_only_where_there_is_one() {
+    let service = Arc::new(Rates::default());
+    let reason = |text: &str| Some(text.to_owned());
+    for (codes, reasons) in [
+        (vec![Some("A"), Some("B")], vec![None, None]),
+        (vec![Some("A"), None, Some("B")], vec![None, reason("no_key"), None]),
+        (vec![Some("1"), Some("A")], vec![reason("unknown_code"), None]),
+        (vec![Some("1"), None], vec![reason("unknown_code"), reason("no_key")]),
+    ] {
+        let nothing = vec![None; codes.len()];
+        let result = run(&service, RECIPE, vec![batch(&codes, &nothing, &nothing)]).await.unwrap();
+        assert_eq!(texts(&result.tables[0].batches[0], "why"), reasons, "{codes:?}");
+    }
+}
+
+#[tokio::test]
 async fn many_keys_go_in_batches_that_the_service_takes() {
     let service = Arc::new(Rates::default());
     let codes: Vec<String> = (0..20_000).map(|n| format!("K{n}")).collect();

@@ -11,6 +11,9 @@ use arrow_schema::{ArrowError, DataType};
 use datafusion::arrow::compute::{cast, concat, take};
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Keys that there is room for from the start: most chunks have no more.
+const KEYS: usize = 32_768;
+
 /// No other key.
 const LAST: u32 = u32::MAX;
 
@@ -40,7 +43,8 @@ impl UniqueKeys {
             .iter()
             .map(|batch| columns.iter().map(|column| Part::of(batch.column(*column))).collect())
             .collect::<Result<Vec<Vec<Part>>, _>>()?;
-        let mut finder = Finder { chunk: &chunk, first: HashMap::default(), keys: Vec::new(), next: Vec::new() };
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let mut finder = Finder::new(&chunk, rows.min(KEYS));
         let (mut places, mut firsts) = (Vec::with_capacity(batches.len()), Vec::with_capacity(batches.len()));
         for (index, batch) in batches.iter().enumerate() {
             let known = finder.keys.len();
@@ -192,7 +196,12 @@ struct Finder<'a> {
     next: Vec<u32>,
 }
 
-impl Finder<'_> {
+impl<'a> Finder<'a> {
+    fn new(chunk: &'a [Vec<Part>], keys: usize) -> Self {
+        let first = HashMap::with_capacity_and_hasher(keys, BuildHasherDefault::default());
+        Self { chunk, first, keys: Vec::with_capacity(keys), next: Vec::with_capacity(keys) }
+    }
+
     /// Which key each row of a batch has.
     fn places(&mut self, batch: u32, rows: usize) -> UInt32Array {
         let chunk = self.chunk;
@@ -288,7 +297,7 @@ mod tests {
     #[test]
     fn keys_whose_hashes_meet_are_kept_apart() {
         let chunk = [vec![Part::of(&texts(&[Some("a"), Some("b"), Some("c")])).unwrap()]];
-        let mut finder = Finder { chunk: &chunk, first: HashMap::default(), keys: Vec::new(), next: Vec::new() };
+        let mut finder = Finder::new(&chunk, 0);
         let places = [0, 1, 2, 1, 2, 0].map(|row| finder.place(0, row, 7));
         assert_eq!(places, [0, 1, 2, 1, 2, 0]);
     }
