@@ -17,28 +17,44 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
 /// Two-digit years from here on are of the last century.
 const PIVOT: i64 = 40;
 
-/// The three parts of a date, and where in its text they stand.
+/// Tokens of a date, its time and its weekday are fewer.
+const TOKENS: usize = 24;
+
+/// The three parts of a date, its weekday, and where in its text they stand.
 struct Parts {
     year: (i64, Token),
     month: (i64, Token),
     day: (i64, Token),
+    weekday: Option<Token>,
 }
 
-/// The date in a text, some days later, written as it was; none if a part of it is missing, or it is not the only one.
+/// The date in a text, some days later, written as it was; none if a part of it is missing, or anything stands beside it:
+/// that would be copied as it is.
 pub(crate) fn shifted(lexicon: &'static Lexicon, text: &str, days: i32) -> Option<String> {
     let mut tokens = Vec::new();
-    Lexer::new(lexicon, text).fill(&mut tokens, 16);
+    if Lexer::new(lexicon, text).fill(&mut tokens, TOKENS) {
+        return None;
+    }
     let parts = parts(text, &tokens)?;
-    let (year, month, day) =
-        civil_from_days(days_from_civil(parts.year.0, parts.month.0, parts.day.0) + i64::from(days));
-    let mut pieces = [
+    let moved = days_from_civil(parts.year.0, parts.month.0, parts.day.0) + i64::from(days);
+    let (year, month, day) = civil_from_days(moved);
+    let month = if parts.month.1.kind == Kind::Number {
+        number(month, if parts.month.1.len() == 2 { 2 } else { 1 })
+    } else {
+        name_as(text, &parts.month.1, &MONTHS, month - 1)
+    };
+    let mut pieces = vec![
         (parts.year.1, number(year % if parts.year.1.len() == 2 { 100 } else { 10_000 }, parts.year.1.len())),
-        (parts.month.1, month_as(text, &parts.month.1, month)),
+        (parts.month.1, month),
         (parts.day.1, number(day, if parts.day.1.len() == 2 { 2 } else { 1 })),
     ];
+    // The first of January 1970 was a Thursday.
+    pieces.extend(parts.weekday.map(|token| (token, name_as(text, &token, &WEEKDAYS, (moved + 4).rem_euclid(7)))));
     pieces.sort_by_key(|(token, _)| token.start);
     let (mut out, mut at) = (String::with_capacity(text.len() + 8), 0);
     for (token, piece) in pieces {
@@ -46,28 +62,23 @@ pub(crate) fn shifted(lexicon: &'static Lexicon, text: &str, days: i32) -> Optio
         out.push_str(&piece);
         at = token.end as usize;
     }
-    // "3rd" would become "17rd".
-    let tail = text.get(at..)?;
-    let ordinal = tokens.iter().any(|token| {
-        token.kind == Kind::Word && ["st", "nd", "rd", "th"].contains(&&text[token.start as usize..token.end as usize])
-    });
-    out.push_str(tail);
-    (!ordinal).then_some(out)
+    out.push_str(text.get(at..)?);
+    Some(out)
 }
 
 fn number(value: i64, width: usize) -> String {
     format!("{value:0width$}")
 }
 
-fn month_as(text: &str, token: &Token, month: i64) -> String {
-    if token.kind == Kind::Number {
-        return number(month, if token.len() == 2 { 2 } else { 1 });
-    }
-    let name = MONTHS[(month - 1) as usize];
-    let short = token.len() <= 4
-        && !text[token.start as usize..token.end as usize].eq_ignore_ascii_case("june")
-        && !text[token.start as usize..token.end as usize].eq_ignore_ascii_case("july");
-    let name = if short { &name[..3] } else { name };
+fn text_of<'t>(text: &'t str, token: &Token) -> &'t str {
+    &text[token.start as usize..token.end as usize]
+}
+
+/// One of the names, as short and in such letters as the one that the token is.
+fn name_as(text: &str, token: &Token, names: &[&str], index: i64) -> String {
+    let whole = names.iter().any(|name| name.len() > 3 && name.eq_ignore_ascii_case(text_of(text, token)));
+    let name = names[index as usize];
+    let name = if whole { name } else { &name[..3] };
     match token.shape {
         Shape::Upper => name.to_uppercase(),
         Shape::Lower => name.to_lowercase(),
@@ -75,41 +86,49 @@ fn month_as(text: &str, token: &Token, month: i64) -> String {
     }
 }
 
+/// The parts of the date that a text is; none if it is anything else besides.
 fn parts(text: &str, tokens: &[Token]) -> Option<Parts> {
-    let value = |token: &Token| text[token.start as usize..token.end as usize].parse::<i64>().ok();
-    let numbers: Vec<_> = tokens.iter().filter(|token| token.kind == Kind::Number).take(4).collect();
-    let name = tokens.iter().find(|token| token.kind == Kind::Word && token.has(Cue::Month));
-    let full = |token: &Token| {
-        let year = value(token)?;
-        Some(if token.len() > 2 {
-            year
-        } else if year >= PIVOT {
-            1900 + year
-        } else {
-            2000 + year
-        })
-    };
-    let (year, month, day) = match (name, numbers.as_slice()) {
-        (Some(month), [first, second]) => {
-            let (day, year) = if first.len() == 4 { (second, first) } else { (first, second) };
-            let text = text[month.start as usize..month.end as usize].to_ascii_lowercase();
-            let index =
-                MONTHS.iter().position(|name| name.to_ascii_lowercase().starts_with(text.get(..3).unwrap_or(&text)))?;
-            (**year, (index as i64 + 1, *month), **day)
+    let (mut numbers, mut name, mut weekday, mut timed) = (Vec::new(), None, None, false);
+    for token in tokens {
+        let is = |word: &str| text_of(text, token).eq_ignore_ascii_case(word);
+        match token.kind {
+            Kind::Number => numbers.push(*token),
+            // Not ASCII: it may be a digit of another script.
+            Kind::Punct if token.byte != 0 => {}
+            Kind::Word if token.has(Cue::Month) && name.is_none() => name = Some(*token),
+            Kind::Word if token.has(Cue::Weekday) && weekday.is_none() => weekday = Some(*token),
+            // What follows it is the time of day.
+            Kind::Word if is("t") && numbers.len() == 3 && !timed => timed = true,
+            Kind::Word if is("of") || (is("z") && timed) => {}
+            Kind::Word | Kind::Punct | Kind::Email | Kind::Url | Kind::Tag | Kind::None => return None,
         }
-        (None, [first, second, third, ..]) => {
+    }
+    let value = |token: &Token| text_of(text, token).parse::<i64>().ok();
+    let (year, month, day) = match (name, numbers.as_slice()) {
+        (Some(month), &[first, second]) => {
+            let (day, year) = if first.len() == 4 { (second, first) } else { (first, second) };
+            let start = text_of(text, &month).get(..3)?.to_ascii_lowercase();
+            let index = MONTHS.iter().position(|name| name.to_ascii_lowercase().starts_with(&start))?;
+            (year, (index as i64 + 1, month), day)
+        }
+        (None, &[first, second, third, ref rest @ ..]) if rest.is_empty() || timed => {
             let (year, month, day) = if first.len() == 4 {
                 (first, second, third)
-            } else if value(first)? > 12 {
+            } else if value(&first)? > 12 {
                 (third, second, first)
             } else {
                 (third, first, second)
             };
-            (**year, (value(month)?, **month), **day)
+            (year, (value(&month)?, month), day)
         }
         _ => return None,
     };
-    let parts = Parts { year: (full(&year)?, year), month, day: (value(&day)?, day) };
+    let full = match value(&year)? {
+        full if year.len() > 2 => full,
+        short if short >= PIVOT => 1900 + short,
+        short => 2000 + short,
+    };
+    let parts = Parts { year: (full, year), month, day: (value(&day)?, day), weekday };
     let good =
         (1..=12).contains(&parts.month.0) && (1..=31).contains(&parts.day.0) && (1..=9990).contains(&parts.year.0);
     good.then_some(parts)
@@ -151,10 +170,34 @@ mod tests {
             ("14-Mar-2020", 30, Some("13-Apr-2020")),
             ("March 3, 2020", -3, Some("February 29, 2020")),
             ("31.12.1999", 1, Some("01.01.2000")),
+            ("2020-01-05T10:20:30.5+01:00", 1, Some("2020-01-06T10:20:30.5+01:00")),
+            ("May of 2020", 3, None),
             ("March 2020", 3, None),
             ("3/14", 3, None),
+            ("Tuesday, March 3, 2020", 1, Some("Wednesday, March 4, 2020")),
+            ("Sun 5 Jan 2020", -1, Some("Sat 4 Jan 2020")),
         ] {
             assert_eq!(shifted(lexicon, text, days).as_deref(), after, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_copied_out_beside_a_date() {
+        let lexicon = Lexicon::shared().unwrap();
+        for text in [
+            "01/02/2020 - 01/05/2020",
+            "Jan 5, 2020 Ann",
+            "Oyelar, May 13, 2020",
+            "Jan 5, 2020 - Feb",
+            "Jan 3-5, 2020",
+            "Jan 3rd, 2020",
+            "2020-01-05 10:20",
+            "2020-01-05 \u{663}/\u{664}",
+            "2020-01-05 ana@example.org",
+            "Mon, Tue 2020-01-05",
+            &("2020-01-05".to_owned() + &".".repeat(TOKENS)),
+        ] {
+            assert_eq!(shifted(lexicon, text, 7), None, "{text}");
         }
     }
 }
