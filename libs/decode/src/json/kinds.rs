@@ -54,6 +54,14 @@ impl<'a> JsonRecord<'a> {
         self.reader.skip(depth - 1)?;
         let end = self.reader.at;
         self.reader.at = start;
+        // Only the first of two lists would be gone through, and the records in the other lost without a word.
+        for (level, step) in path.steps.iter().enumerate() {
+            let names = [step.name.as_str(), &kinds.by];
+            let names = if level == 0 { &names[..] } else { &names[..1] };
+            self.reader.at = start;
+            self.reader.follow(&path.steps[..level], &mut |reader| reader.refuse_twice(names).map(|()| true))?;
+        }
+        self.reader.at = start;
         // A few bytes for each record inside: bounded by the limit of a record.
         let mut starts = Vec::new();
         self.reader.follow(&path.steps, &mut |reader| {

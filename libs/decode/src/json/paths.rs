@@ -17,6 +17,30 @@ impl<'a> JsonReader<'a> {
     /// Goes from the object at the reader to the value of a member; false if it has none. Where the name stands twice,
     /// it is the first.
     pub(crate) fn member(&mut self, name: &str) -> Checked<bool> {
+        self.member_where(|found| found == name.as_bytes())
+    }
+
+    /// Refuses the value at the reader if it is an object that has two members of one of the names.
+    pub(super) fn refuse_twice(&mut self, names: &[&str]) -> Checked<()> {
+        if self.peek() != Some(b'{') {
+            return Ok(());
+        }
+        let mut seen = vec![false; names.len()];
+        let mut twice = None;
+        self.member_where(|found| {
+            let name = names.iter().position(|name| name.as_bytes() == found);
+            twice = name.filter(|name| std::mem::replace(&mut seen[*name], true));
+            twice.is_some()
+        })?;
+        match twice {
+            Some(name) => Err(Fault::new(Reason::DuplicateKey, "the key stands twice").in_field(names[name])),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes from the object at the reader to the value of the first member with a name that is wanted; false if it has
+    /// none.
+    fn member_where(&mut self, mut wanted: impl FnMut(&[u8]) -> bool) -> Checked<bool> {
         self.at += 1;
         self.white();
         if self.peek() == Some(b'}') {
@@ -32,12 +56,12 @@ impl<'a> JsonReader<'a> {
             let found = match plain {
                 Some(end) if self.bytes[end] == b'"' => {
                     self.at = end + 1;
-                    &self.bytes[start..end] == name.as_bytes()
+                    wanted(&self.bytes[start..end])
                 }
                 _ => {
                     unescaped.clear();
                     self.string_into(&mut unescaped)?;
-                    unescaped == name.as_bytes()
+                    wanted(&unescaped)
                 }
             };
             self.white();
@@ -81,8 +105,9 @@ impl<'a> JsonReader<'a> {
     pub(crate) fn pick(&mut self, pick: &Pick, steps: &[PathStep], visit: &mut Visit<'_, 'a>) -> Checked<bool> {
         match pick {
             Pick::Each => self.follow(steps, visit),
+            // Not stopped behind it: that would say that a visit did, and end the lists round this one too.
             Pick::Index(wanted) if self.peek() == Some(b'[') => self.elements(&mut |reader, index| {
-                if index == *wanted { reader.follow(steps, visit) } else { Ok(index < *wanted) }
+                if index == *wanted { reader.follow(steps, visit) } else { Ok(true) }
             }),
             Pick::Index(wanted) => {
                 if *wanted == 0 {

@@ -42,8 +42,11 @@ records:
 "#;
 
 fn decode(other: &str, text: &str) -> Decoded {
-    let recipe = RECIPE.replace("other: ignore", other);
-    let prepared = Prepared::new("kinds", &recipe, &BTreeMap::new()).unwrap();
+    decode_with(&RECIPE.replace("other: ignore", other), text)
+}
+
+fn decode_with(recipe: &str, text: &str) -> Decoded {
+    let prepared = Prepared::new("kinds", recipe, &BTreeMap::new()).unwrap();
     let mut decoder = Decoder::new(prepared.layout, Position { record: 1, offset: 0 });
     let mut out = Vec::new();
     decoder.decode(&Dialect::Lines, text.as_bytes(), true, &mut out).unwrap();
@@ -85,6 +88,27 @@ fn paths_lead_through_lists_conditions_and_alternatives() {
     assert_eq!(texts(&decoded, 1, "unit"), [None, some("kg")]);
     assert_eq!(texts(&decoded, 1, "id"), [some("a"), some("a")]);
     assert_eq!(decoded.parents[1].values(), &[0, 0]);
+}
+
+#[test]
+fn an_element_by_its_number_ends_neither_a_condition_nor_the_lists_round_it() {
+    let recipe = r#"
+name: numbers
+record:
+  table: t
+  fields:
+    mrn: {type: string, path: "identifier[type.coding[0].code=MR].value", join: "|"}
+    contacts: {type: string, path: "contact.telecom[0].value", join: "|"}
+    later: {type: string, path: "contact.telecom[1].value", join: "|"}
+"#;
+    let decoded = decode_with(
+        recipe,
+        r#"{"identifier":[{"type":{"coding":[{"code":"X"},{"code":"Y"}]},"value":"1"},{"type":{"coding":[{"code":"MR"},{"code":"Y"}]},"value":"2"}],"contact":[{"telecom":[{"value":"a"},{"value":"b"}]},{"telecom":[null,{"value":"c"}]},{"telecom":[{"value":"d"}]}]}"#,
+    );
+    assert!(decoded.rejects.is_empty(), "{:?}", decoded.rejects);
+    assert_eq!(texts(&decoded, 0, "mrn"), [some("2")]);
+    assert_eq!(texts(&decoded, 0, "contacts"), [some("a|d")]);
+    assert_eq!(texts(&decoded, 0, "later"), [some("b|c")]);
 }
 
 #[test]
@@ -148,6 +172,9 @@ fn what_is_wrong_is_told_with_the_field_and_never_with_the_value() {
             "text",
         ),
         (r#"{"type":"Box","items":{"keep":true,"record":"42"}}"#, Reason::WrongType, "record[0]"),
+        (r#"{"type":"Box","items":[],"items":[{"keep":true}]}"#, Reason::DuplicateKey, "items"),
+        (r#"{"type":"Box","items":[],"type":"Person"}"#, Reason::DuplicateKey, "type"),
+        (r#"{"type":"Box","items":[3,{"keep":true,"record":{},"record":{}}]}"#, Reason::DuplicateKey, "record"),
         (r#"{"type":"Claim","x":[42"#, Reason::Truncated, ""),
         (r#"{"type":"Person","id":"a","number":[{"type":42,}]}"#, Reason::Syntax, "number"),
         (r#"{"type":"Person","id":"a"} 42"#, Reason::Syntax, ""),
