@@ -1,9 +1,12 @@
 use std::time::Duration;
 
 use forebay_types::ByteSize;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 
-use crate::spec::{FormatName, OnError, Protect, Recipe, Step, UnknownFields};
-use crate::{DateFields, EnrichStep, Identifiers, Profile, RecipeError};
+use crate::spec::{FormatName, Protect, Recipe, Step};
+use crate::{EnrichStep, Profile, RecipeError};
 
 /// A key that `--set` takes.
 #[derive(Clone, Copy, Debug)]
@@ -116,35 +119,10 @@ impl Tuning {
                 recipe.release_year =
                     value.parse().ok().filter(|year| (1990..=2200).contains(year)).ok_or_else(wrong)?;
             }
-            "identifiers" => {
-                recipe.identifiers = match value {
-                    "withhold" => Identifiers::Withhold,
-                    "pseudonym" => Identifiers::Pseudonym,
-                    _ => return Err(wrong()),
-                }
-            }
-            "dates" => {
-                recipe.dates = match value {
-                    "profile" => DateFields::Profile,
-                    "shift" => DateFields::Shift,
-                    _ => return Err(wrong()),
-                }
-            }
-            "on_error" => {
-                recipe.on_error = match value {
-                    "reject" => OnError::Reject,
-                    "fail" => OnError::Fail,
-                    _ => return Err(wrong()),
-                }
-            }
-            "unknown_fields" => {
-                recipe.unknown_fields = match value {
-                    "ignore" => UnknownFields::Ignore,
-                    "reject" => UnknownFields::Reject,
-                    "keep" => UnknownFields::Keep,
-                    _ => return Err(wrong()),
-                }
-            }
+            "identifiers" => recipe.identifiers = word(value).ok_or_else(wrong)?,
+            "dates" => recipe.dates = word(value).ok_or_else(wrong)?,
+            "on_error" => recipe.on_error = word(value).ok_or_else(wrong)?,
+            "unknown_fields" => recipe.unknown_fields = word(value).ok_or_else(wrong)?,
             "source.format" => recipe.source.format = FormatName::parse(value).ok_or_else(wrong)?,
             "source.record_limit" => recipe.source.record_limit = value.parse().map_err(|_| wrong())?,
             "chunk.rows" => self.chunk_rows = at_least_one(value).ok_or_else(wrong)?,
@@ -167,6 +145,12 @@ fn enrich_steps<'r>(recipe: &'r mut Recipe, name: &'r str) -> impl Iterator<Item
         Step::Enrich(step) if step.name() == name => Some(step),
         Step::Enrich(_) | Step::Sql(_) | Step::Redact(_) => None,
     })
+}
+
+/// One of the words that a recipe may say in the same place.
+fn word<'v, T: Deserialize<'v>>(value: &'v str) -> Option<T> {
+    let word: StrDeserializer<'v, serde::de::value::Error> = value.into_deserializer();
+    T::deserialize(word).ok()
 }
 
 fn at_least_one(value: &str) -> Option<u64> {

@@ -71,6 +71,11 @@ fn settings_change_the_recipe_and_unknown_ones_are_listed() {
     tuning.set(&mut recipe, "commit.interval", "250ms").unwrap();
     assert!(!recipe.layout().unwrap().protected);
     assert_eq!(tuning.chunk_rows, 100);
+    tuning.set(&mut recipe, "unknown_fields", "keep").unwrap();
+    tuning.set(&mut recipe, "on_error", "fail").unwrap();
+    assert_eq!((recipe.unknown_fields, recipe.on_error), (UnknownFields::Keep, OnError::Fail));
+    let error = tuning.set(&mut recipe, "on_error", "Fail").unwrap_err().to_string();
+    assert!(error.contains("reject|fail"), "{error}");
     let error = tuning.set(&mut recipe, "chunks", "1").unwrap_err().to_string();
     assert!(error.contains("chunk.rows"), "{error}");
     let error = tuning.set(&mut recipe, "workers", "0").unwrap_err().to_string();
@@ -117,6 +122,17 @@ fn redact_steps_are_checked() {
     assert!(error.contains("line") && error.contains("pseudonym"), "{error}");
     let error = swap(step, "sql: {table: x, query: select 1}\n  - redact: {table: observations, column: note}");
     assert!(error.contains("steps[1].redact") && error.contains("first"), "{error}");
+    let error = swap(step, &format!("{step}\n  - {step}"));
+    assert!(error.contains("steps[1].redact.column") && error.contains("another redact step"), "{error}");
+    let error = swap(step, "redact: {table: observations, column: observation_id}");
+    assert!(error.contains("steps[0].redact.column") && error.contains("the table's key"), "{error}");
+    let model = |column: &str, reason: &str| {
+        format!("redact: {{table: observations, column: {column}, model: {{path: m, reason: {reason}}}}}")
+    };
+    let error = swap(step, &format!("{}\n  - {}", model("note", "display"), model("unit", "display")));
+    assert!(error.contains("steps[1].redact.model.reason") && error.contains("another redact step"), "{error}");
+    let error = swap(step, &format!("{}\n  - {}", model("note", "display"), model("display", "unit")));
+    assert!(error.contains("steps[1].redact.column") && error.contains("'display'"), "{error}");
     let error = swap("zip: {type: string, identifies: zip}", "zip: {type: date, identifies: zip}");
     assert!(error.contains("zip.identifies") && error.contains("string"), "{error}");
 }

@@ -12,7 +12,8 @@ use crate::{EnrichStep, ModelSpec, Ordered, Profile, RecipeError, RedactStep, Tr
 impl Recipe {
     /// Checks the whole recipe and compiles it.
     pub fn layout(&self) -> Result<Layout, RecipeError> {
-        let mut builder = Builder { recipe: self, tables: Vec::new(), objects: 0, protected: false };
+        let mut builder =
+            Builder { recipe: self, tables: Vec::new(), objects: 0, protected: false, redacted: Vec::new() };
         builder.check_name("name", &self.name)?;
         let records = builder.records()?;
         builder.inherit_keys()?;
@@ -41,6 +42,8 @@ pub(super) struct Builder<'a> {
     pub(super) tables: Vec<TablePlan>,
     objects: usize,
     protected: bool,
+    /// Columns that redact steps write, as table and column: their texts, and why texts are withheld.
+    redacted: Vec<(usize, usize)>,
 }
 
 impl Builder<'_> {
@@ -122,6 +125,16 @@ impl Builder<'_> {
                 "must be a string field of this table that is no identifier itself",
             ));
         }
+        if self.tables[table].key == Some(column) {
+            return Err(self.invalid(
+                &format!("{key}.column"),
+                format!(
+                    "'{}' is the table's key, which child tables carry as it came: make another field the key",
+                    step.column
+                ),
+            ));
+        }
+        self.claim(&format!("{key}.column"), table, column)?;
         if self.recipe.profile() != Profile::Public {
             let plan = &mut self.tables[table].columns[column];
             (plan.withheld, plan.treatment) = (false, Treatment::Keep);
@@ -155,8 +168,22 @@ impl Builder<'_> {
                 format!("'{}' must be another string field of this table, neither key nor required", model.reason),
             ));
         };
+        self.claim(&format!("{key}.reason"), table, reason)?;
         let column = &mut self.tables[table].columns[reason];
         (column.withheld, column.treatment) = (true, Treatment::Keep);
+        Ok(())
+    }
+
+    /// Takes a column for a redact step to write: what another one has written would be lost, or would let a text through.
+    fn claim(&mut self, key: &str, table: usize, column: usize) -> Result<(), RecipeError> {
+        if self.redacted.contains(&(table, column)) {
+            let name = &self.tables[table].columns[column].name;
+            return Err(self.invalid(
+                key,
+                format!("'{name}' is written by another redact step already: one step can redact it, or give its reasons there"),
+            ));
+        }
+        self.redacted.push((table, column));
         Ok(())
     }
 
