@@ -1,14 +1,40 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::NerError;
+use crate::label::{self, Label};
+
+/// The file's name.
+pub(crate) const FILE: &str = "config.json";
 
 /// Longest sequence of a model that is taken, in tokens: attention holds the square of it.
 const LONGEST: usize = 8192;
 
+/// Most tokens of a window: attention costs the square of it, and models learn from no longer ones.
+const WINDOW: usize = 512;
+
+/// A model, and what is asked of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Our class of a label, without its `B-` or `I-`, or `ignore`. Labels that are called like classes need none.
+    pub labels: BTreeMap<String, String>,
+    /// A word is of a class if the probabilities of that class's labels sum to this, for any of its pieces: from 0 to 1. Less
+    /// finds more.
+    pub threshold: f32,
+    /// Tokens in one pass; at least a window of the model.
+    pub batch: usize,
+}
+
 /// What `config.json` says of a model's form. Names as BERT has them; DistilBERT's are others.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Config {
-    pub(crate) model_type: String,
+    #[serde(rename = "model_type")]
+    pub(crate) family: Family,
     #[serde(alias = "dim")]
     pub(crate) hidden_size: usize,
     #[serde(alias = "n_layers")]
@@ -17,8 +43,8 @@ pub(crate) struct Config {
     pub(crate) num_attention_heads: usize,
     #[serde(alias = "hidden_dim")]
     pub(crate) intermediate_size: usize,
-    #[serde(alias = "activation", default = "gelu")]
-    pub(crate) hidden_act: String,
+    #[serde(rename = "hidden_act", alias = "activation", default)]
+    pub(crate) activation: Activation,
     pub(crate) max_position_embeddings: usize,
     pub(crate) vocab_size: usize,
     #[serde(default = "two")]
@@ -27,11 +53,9 @@ pub(crate) struct Config {
     pub(crate) layer_norm_eps: f32,
     #[serde(default)]
     position_embedding_type: Option<String>,
-    pub(crate) id2label: BTreeMap<String, String>,
-}
-
-fn gelu() -> String {
-    "gelu".to_owned()
+    /// In the order of the classifier's rows.
+    #[serde(rename = "id2label", deserialize_with = "in_order")]
+    pub(crate) labels: Vec<String>,
 }
 
 const fn two() -> usize {
@@ -42,19 +66,32 @@ const fn epsilon() -> f32 {
     1e-12
 }
 
+fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let mut numbered = BTreeMap::<String, String>::deserialize(deserializer)?;
+    (0..numbered.len())
+        .map(|id| numbered.remove(&id.to_string()))
+        .collect::<Option<Vec<_>>>()
+        .filter(|labels| labels.len() >= 2)
+        .ok_or_else(|| D::Error::custom("id2label does not name two labels or more, numbered from 0"))
+}
+
 /// Which names a model's tensors have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Family {
     Bert,
     DistilBert,
 }
 
 /// What stands between the two halves of a layer's second part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Activation {
     /// D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", arXiv 1606.08415.
+    #[default]
     Gelu,
     /// Its approximation by tanh, from the same paper.
+    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
     GeluTanh,
     Relu,
 }
@@ -63,9 +100,7 @@ impl Config {
     /// Reads the file's text; an error says what is wrong with it.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
         let config: Self =
-            serde_json::from_slice(text).map_err(|error| format!("is no model's configuration: {error}"))?;
-        config.family()?;
-        config.activation()?;
+            serde_json::from_slice(text).map_err(|error| format!("is of no model that is read: {error}"))?;
         if config.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
             return Err("position_embedding_type is not absolute, the only one that is read".to_owned());
         }
@@ -90,29 +125,18 @@ impl Config {
         Ok(config)
     }
 
-    pub(crate) fn family(&self) -> Result<Family, String> {
-        match self.model_type.as_str() {
-            "bert" => Ok(Family::Bert),
-            "distilbert" => Ok(Family::DistilBert),
-            other => Err(format!("model_type '{other}' is not read; bert and distilbert are")),
-        }
+    /// Tokens of a window.
+    pub(crate) fn window(&self) -> usize {
+        self.max_position_embeddings.min(WINDOW)
     }
 
-    pub(crate) fn activation(&self) -> Result<Activation, String> {
-        match self.hidden_act.as_str() {
-            "gelu" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
-            "relu" => Ok(Activation::Relu),
-            other => Err(format!("hidden_act '{other}' is not read; gelu, gelu_new, gelu_pytorch_tanh and relu are")),
-        }
+    /// Tokens of a pass.
+    pub(crate) fn batch(&self, options: &Options) -> usize {
+        options.batch.max(self.window())
     }
 
-    /// The labels in the order of the classifier's rows.
-    pub(crate) fn labels(&self) -> Result<Vec<&str>, String> {
-        (0..self.id2label.len())
-            .map(|id| self.id2label.get(&id.to_string()).map(String::as_str))
-            .collect::<Option<Vec<_>>>()
-            .filter(|labels| labels.len() >= 2)
-            .ok_or_else(|| "id2label does not name two labels or more, numbered from 0".to_owned())
+    /// What the labels mean.
+    pub(crate) fn meanings(&self, options: &Options) -> Result<Vec<Label>, NerError> {
+        label::read(&self.labels, &options.labels).map_err(|message| NerError::bad(&options.folder.join(FILE), message))
     }
 }

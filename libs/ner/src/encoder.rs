@@ -105,9 +105,9 @@ impl Norm {
 }
 
 impl Layer {
-    fn load(source: &mut impl Source, config: &Config, family: Family, index: usize) -> Result<Self, NerError> {
+    fn load(source: &mut impl Source, config: &Config, index: usize) -> Result<Self, NerError> {
         let (size, wide, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let (base, names) = match family {
+        let (base, names) = match config.family {
             Family::Bert => (
                 format!("bert.encoder.layer.{index}"),
                 [
@@ -151,20 +151,17 @@ impl Layer {
 }
 
 impl Encoder {
-    /// Takes the weights from a source; `labels` is how many there are.
-    pub(crate) fn load(source: &mut impl Source, config: &Config, labels: usize) -> Result<Self, NerError> {
-        // The configuration was checked for both.
-        let family = config.family().unwrap_or(Family::Bert);
-        let activation = config.activation().unwrap_or(Activation::Gelu);
+    /// Takes the weights from a source.
+    pub(crate) fn load(source: &mut impl Source, config: &Config) -> Result<Self, NerError> {
         let size = config.hidden_size;
-        let base = match family {
+        let base = match config.family {
             Family::Bert => "bert.embeddings",
             Family::DistilBert => "distilbert.embeddings",
         };
         let words = source.matrix(&format!("{base}.word_embeddings.weight"), config.vocab_size, size)?;
         let mut positions =
             source.matrix(&format!("{base}.position_embeddings.weight"), config.max_position_embeddings, size)?;
-        if family == Family::Bert && config.type_vocab_size > 0 {
+        if config.family == Family::Bert && config.type_vocab_size > 0 {
             // Every token is of the first segment: what that adds can be added to the positions at once.
             let segments =
                 source.matrix(&format!("{base}.token_type_embeddings.weight"), config.type_vocab_size, size)?;
@@ -173,16 +170,17 @@ impl Encoder {
             }
         }
         let norm = Norm::load(source, &format!("{base}.LayerNorm"), size, config.layer_norm_eps)?;
-        let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::load(source, config, family, index))
-            .collect::<Result<_, _>>()?;
-        let classifier = Linear::load(source, "classifier", labels, size)?;
-        Ok(Self { words, positions, norm, layers, classifier, heads: config.num_attention_heads, activation })
+        let layers =
+            (0..config.num_hidden_layers).map(|index| Layer::load(source, config, index)).collect::<Result<_, _>>()?;
+        let classifier = Linear::load(source, "classifier", config.labels.len(), size)?;
+        let (heads, activation) = (config.num_attention_heads, config.activation);
+        Ok(Self { words, positions, norm, layers, classifier, heads, activation })
     }
 
-    /// Bytes that a pass over so many tokens, of sequences of at most `longest`, works in.
-    pub(crate) fn pass_bytes(config: &Config, tokens: usize, longest: usize, labels: usize) -> u64 {
-        let each = 5 * config.hidden_size + config.intermediate_size + labels;
+    /// Bytes that a pass over so many tokens, of sequences of at most a window, works in.
+    pub(crate) fn pass_bytes(config: &Config, tokens: usize) -> u64 {
+        let each = 5 * config.hidden_size + config.intermediate_size + config.labels.len();
+        let longest = config.window();
         4 * (tokens as u64 * each as u64 + (longest * longest) as u64) + PACKING
     }
 

@@ -1,41 +1,23 @@
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use forebay_redact::{Class, Entity, EntityModel, ModelFailure};
 use ndarray::Array2;
 
-use crate::config::Config;
+use crate::NerError;
+use crate::config::{Config, Options};
 use crate::encoder::{Encoder, Pass};
+use crate::folder::working;
 use crate::label::Label;
 use crate::math::softmax;
 use crate::wordpiece::{Word, WordPiece};
-
-/// Most tokens of a window: attention costs the square of it, and models learn from no longer ones.
-const WINDOW: usize = 512;
-
-/// A model, and what is asked of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// Our class of a label, without its `B-` or `I-`, or `ignore`. Labels that are called like classes need none.
-    pub labels: BTreeMap<String, String>,
-    /// A word is of a class if the probabilities of that class's labels sum to this, for any of its pieces: from 0 to 1. Less
-    /// finds more.
-    pub threshold: f32,
-    /// Tokens in one pass; at least a window of the model.
-    pub batch: usize,
-}
 
 /// What is in memory of a model.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) encoder: Encoder,
     pub(crate) pieces: WordPiece,
-    /// Tokens of a window.
-    pub(crate) window: usize,
+    pub(crate) config: Config,
     /// Kept as long as the weights are.
     pub(crate) _held: forebay_budget::Reservation,
 }
@@ -43,16 +25,11 @@ pub(crate) struct Model {
 /// Finds entities with a model.
 #[derive(Debug)]
 pub(crate) struct Finder {
-    pub(crate) model: Arc<Model>,
-    pub(crate) labels: Vec<Label>,
-    pub(crate) threshold: f32,
-    pub(crate) batch: usize,
-    pub(crate) working: u64,
-}
-
-/// Tokens of a window of a model.
-pub(crate) fn window(config: &Config) -> usize {
-    config.max_position_embeddings.min(WINDOW)
+    model: Arc<Model>,
+    labels: Vec<Label>,
+    threshold: f32,
+    batch: usize,
+    working: u64,
 }
 
 impl EntityModel for Finder {
@@ -97,7 +74,7 @@ impl Run<'_> {
     /// is whole in the other, unless it is longer than a quarter of a window.
     fn add(&mut self, index: usize, text: &str) -> Result<(), ModelFailure> {
         let model = &self.finder.model;
-        let most = model.window - 2;
+        let most = model.config.window() - 2;
         let overlap = most / 4;
         let mut words = model.pieces.words(text);
         let (mut window, mut ids, mut pieces): (Vec<Word>, Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new(), Vec::new());
@@ -165,6 +142,13 @@ struct Verdict {
 }
 
 impl Finder {
+    /// Says what a model is asked for.
+    pub(crate) fn new(model: Arc<Model>, options: &Options) -> Result<Self, NerError> {
+        let (labels, threshold) = (model.config.meanings(options)?, options.threshold);
+        let (batch, working) = (model.config.batch(options), working(&model.config, options));
+        Ok(Self { model, labels, threshold, batch, working })
+    }
+
     /// Reads the entities of a window from the scores of its tokens, which begin at `row`.
     fn read(&self, words: &[Word], scores: &mut Array2<f32>, mut row: usize, found: &mut Vec<Entity>) {
         let mut open: Option<Entity> = None;

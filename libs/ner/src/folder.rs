@@ -1,10 +1,8 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::NerError;
-use crate::config::Config;
+use crate::config::{Config, FILE, Options};
 use crate::encoder::Encoder;
-use crate::finder::{Options, window};
-use crate::label;
 use crate::tensors::{Counted, Tensors};
 use crate::wordpiece::WordPiece;
 
@@ -31,39 +29,30 @@ pub(crate) struct Folder {
     pub(crate) tensors: Tensors,
     /// Bytes of the weights and of the vocabulary, in memory.
     pub(crate) bytes: u64,
-    config_path: PathBuf,
 }
 
 impl Folder {
     pub(crate) fn read(folder: &Path) -> Result<Self, NerError> {
-        let config_path = folder.join("config.json");
-        let config = Config::parse(&read(&config_path)?).map_err(|message| NerError::bad(&config_path, message))?;
-        let labels = config.labels().map_err(|message| NerError::bad(&config_path, message))?.len();
+        let path = folder.join(FILE);
+        let config = Config::parse(&read(&path)?).map_err(|message| NerError::bad(&path, message))?;
         let (pieces, vocabulary) = pieces(folder)?;
         if pieces.largest() as usize >= config.vocab_size {
             let message =
                 format!("vocab_size is {}, and the vocabulary has the piece {}", config.vocab_size, pieces.largest());
-            return Err(NerError::bad(&config_path, message));
+            return Err(NerError::bad(&path, message));
         }
         let tensors = Tensors::open(&folder.join("model.safetensors"))?;
         let mut counted = Counted::new(&tensors);
-        Encoder::load(&mut counted, &config, labels)?;
+        Encoder::load(&mut counted, &config)?;
         let bytes = counted.bytes + vocabulary * VOCABULARY;
-        Ok(Self { config, pieces, tensors, bytes, config_path })
+        Ok(Self { config, pieces, tensors, bytes })
     }
+}
 
-    /// What the labels mean.
-    pub(crate) fn labels(&self, options: &Options) -> Result<Vec<label::Label>, NerError> {
-        let bad = |message| NerError::bad(&self.config_path, message);
-        label::read(&self.config.labels().map_err(bad)?, &options.labels).map_err(bad)
-    }
-
-    /// Bytes that one pass works in.
-    pub(crate) fn working(&self, options: &Options) -> u64 {
-        let longest = window(&self.config);
-        // What is known of each word, and what was found, is little beside a token's numbers.
-        Encoder::pass_bytes(&self.config, options.batch.max(longest), longest, self.config.id2label.len()) + (1 << 20)
-    }
+/// Bytes that one pass works in.
+pub(crate) fn working(config: &Config, options: &Options) -> u64 {
+    // What is known of each word, and what was found, is little beside a token's numbers.
+    Encoder::pass_bytes(config, config.batch(options)) + (1 << 20)
 }
 
 /// Checks a folder whole, but for the numbers of its weights, and says what the model needs.
@@ -72,8 +61,8 @@ impl Folder {
 /// If a file is missing or is not what it should be, or a label has no class.
 pub fn check(options: &Options) -> Result<Need, NerError> {
     let folder = Folder::read(&options.folder)?;
-    folder.labels(options)?;
-    Ok(Need { weights: folder.bytes, working: folder.working(options) })
+    folder.config.meanings(options)?;
+    Ok(Need { weights: folder.bytes, working: working(&folder.config, options) })
 }
 
 /// The tokenizer, and the bytes of its file.

@@ -16,19 +16,19 @@ pub(crate) struct Label {
 
 /// Reads the labels of a model: BIO, BIOES, BILOU, or bare names. `wanted` says what our classes for them are; a label that it
 /// does not name, and that is no class of ours by itself, is an error: nothing is to be overlooked.
-pub(crate) fn read(labels: &[&str], wanted: &BTreeMap<String, String>) -> Result<Vec<Label>, String> {
+pub(crate) fn read(labels: &[String], wanted: &BTreeMap<String, String>) -> Result<Vec<Label>, String> {
     let mut unused: Vec<&str> = wanted.keys().map(String::as_str).collect();
     let read = labels
         .iter()
         .map(|label| {
-            if *label == "O" {
+            if label == "O" {
                 return Ok(Label { class: None, begins: false });
             }
             let (begins, name) = match label.split_once(['-', '_']) {
                 Some((prefix @ ("B" | "I" | "E" | "S" | "L" | "U" | "M"), name)) => {
                     (matches!(prefix, "B" | "S" | "U"), name)
                 }
-                Some(_) | None => (false, *label),
+                Some(_) | None => (false, label.as_str()),
             };
             unused.retain(|wanted| !wanted.eq_ignore_ascii_case(name));
             let asked = wanted.iter().find(|(wanted, _)| wanted.eq_ignore_ascii_case(name)).map(|(_, class)| class);
@@ -65,10 +65,14 @@ mod tests {
         pairs.iter().map(|(label, class)| ((*label).to_owned(), (*class).to_owned())).collect()
     }
 
+    fn named(labels: &[&str]) -> Vec<String> {
+        labels.iter().map(|label| (*label).to_owned()).collect()
+    }
+
     #[test]
     fn labels_of_all_schemes_are_read() {
-        let read =
-            read(&["O", "B-PER", "I-PER", "S_LOC", "PATIENT", "E-misc"], &wanted(&[("MISC", "ignore")])).unwrap();
+        let labels = named(&["O", "B-PER", "I-PER", "S_LOC", "PATIENT", "E-misc"]);
+        let read = read(&labels, &wanted(&[("MISC", "ignore")])).unwrap();
         let of = |class, begins| Label { class, begins };
         assert_eq!(
             read,
@@ -91,7 +95,7 @@ mod tests {
             (&["O", "B-PER"], wanted(&[("LOC", "PLACE")]), "labels.LOC: the model has no such label"),
             (&["O", "B-PER"], wanted(&[("PER", "ignore")]), "would find nothing"),
         ] {
-            let error = read(labels, &given).unwrap_err();
+            let error = read(&named(labels), &given).unwrap_err();
             assert!(error.contains(told), "{error}");
         }
     }

@@ -18,7 +18,7 @@ mod models;
 mod tensors;
 mod wordpiece;
 
+pub use config::Options;
 pub use error::NerError;
-pub use finder::Options;
 pub use folder::{Need, check};
 pub use models::Models;

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use forebay_budget::Pool;
@@ -7,8 +7,9 @@ use forebay_redact::EntityModel;
 use tokio::sync::Mutex;
 
 use crate::NerError;
+use crate::config::Options;
 use crate::encoder::Encoder;
-use crate::finder::{Finder, Model, Options, window};
+use crate::finder::{Finder, Model};
 use crate::folder::Folder;
 
 /// The models of a process: each is in memory once, as long as somebody uses it.
@@ -24,37 +25,32 @@ impl Models {
         Self { pool, open: Mutex::default() }
     }
 
-    /// Opens a model, or takes the one that is open already.
+    /// Opens a model, or takes the one that is open already: all of it, even if other files are in the folder by now.
     ///
     /// # Errors
     /// If the folder does not hold one that can be used, or the pool has no room.
     pub async fn open(&self, options: &Options) -> Result<Arc<dyn EntityModel>, NerError> {
         let mut open = self.open.lock().await;
         let known = open.get(&options.folder).and_then(Weak::upgrade);
-        let (pool, wanted) = (self.pool.clone(), options.clone());
-        let finder = tokio::task::spawn_blocking(move || load(&pool, &wanted, known))
-            .await
-            .map_err(|_| NerError::Interrupted(options.folder.clone()))??;
+        let model = match known {
+            Some(model) => model,
+            None => {
+                let (pool, folder) = (self.pool.clone(), options.folder.clone());
+                let loaded = tokio::task::spawn_blocking(move || load(&pool, &folder))
+                    .await
+                    .map_err(|_| NerError::Interrupted(options.folder.clone()))?;
+                Arc::new(loaded?)
+            }
+        };
         open.retain(|_, model| model.strong_count() > 0);
-        open.insert(options.folder.clone(), Arc::downgrade(&finder.model));
-        Ok(Arc::new(finder))
+        open.insert(options.folder.clone(), Arc::downgrade(&model));
+        Ok(Arc::new(Finder::new(model, options)?))
     }
 }
 
-fn load(pool: &Pool, options: &Options, known: Option<Arc<Model>>) -> Result<Finder, NerError> {
-    let mut folder = Folder::read(&options.folder)?;
-    let labels = folder.labels(options)?;
-    let working = folder.working(options);
-    let model = match known {
-        Some(model) => model,
-        None => {
-            let too_large = |error| NerError::TooLarge { path: options.folder.clone(), error };
-            let held = pool.try_reserve(folder.bytes).map_err(too_large)?;
-            let encoder = Encoder::load(&mut folder.tensors, &folder.config, labels.len())?;
-            let window = window(&folder.config);
-            Arc::new(Model { encoder, pieces: folder.pieces, window, _held: held })
-        }
-    };
-    let batch = options.batch.max(model.window);
-    Ok(Finder { model, labels, threshold: options.threshold, batch, working })
+fn load(pool: &Pool, path: &Path) -> Result<Model, NerError> {
+    let Folder { config, pieces, mut tensors, bytes } = Folder::read(path)?;
+    let held = pool.try_reserve(bytes).map_err(|error| NerError::TooLarge { path: path.to_owned(), error })?;
+    let encoder = Encoder::load(&mut tensors, &config)?;
+    Ok(Model { encoder, pieces, config, _held: held })
 }

@@ -26,7 +26,10 @@ pub(crate) struct Word {
 pub(crate) struct WordPiece {
     vocabulary: HashMap<Box<str>, u32>,
     prefix: String,
+    /// Most letters of a word that is cut.
     longest: usize,
+    /// Bytes of the longest piece.
+    widest: usize,
     form: Form,
     unknown: u32,
     pub(crate) first: u32,
@@ -126,8 +129,9 @@ impl WordPiece {
             vocabulary.get(piece).copied().ok_or_else(|| format!("has no {piece}, which the model needs"))
         };
         let (unknown, first, last) = (id("[UNK]")?, id("[CLS]")?, id("[SEP]")?);
-        // A longer word costs the square of its length.
-        Ok(Self { vocabulary, prefix, longest: longest.min(1000), form, unknown, first, last })
+        let widest = vocabulary.keys().map(|piece| piece.len()).max().unwrap_or(0);
+        // A longer word costs its length times that of the longest piece.
+        Ok(Self { vocabulary, prefix, longest: longest.min(1000), widest, form, unknown, first, last })
     }
 
     /// The largest number of a piece.
@@ -230,7 +234,7 @@ impl Words<'_> {
     fn cut(&mut self, ids: &mut Vec<u32>) -> bool {
         let mut from = 0;
         while from < self.letters.len() {
-            let mut to = self.letters.len();
+            let mut to = self.letters.floor_char_boundary(from + self.pieces.widest);
             let found = loop {
                 if to == from {
                     break None;

@@ -130,6 +130,23 @@ fn weights_are_held_once_and_given_back() {
 }
 
 #[test]
+fn a_model_that_is_open_keeps_its_labels_whatever_is_in_its_folder_by_now() {
+    let folder = tempfile::tempdir().unwrap();
+    Tiny::by_hand().write(folder.path());
+    let models = Models::new(pool(1 << 30));
+    let opened = || open(&models, &options(folder.path())).unwrap();
+    let classes = |model: &dyn EntityModel| told("zorblax in brakkton", &find(model, &["zorblax in brakkton"])[0]);
+    let first = opened();
+    let before = classes(first.as_ref());
+    let config = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+    std::fs::write(folder.path().join("config.json"), config.replace("PER", "MRN")).unwrap();
+    let second = opened();
+    assert_eq!(classes(second.as_ref()), before);
+    drop((first, second));
+    assert!(before[0].0 == Class::Name && classes(opened().as_ref())[0].0 == Class::Mrn);
+}
+
+#[test]
 fn broken_folders_are_refused_by_name() {
     let refused = |file: &str, change: &dyn Fn(&Path), told: &str| {
         let folder = tempfile::tempdir().unwrap();
@@ -156,7 +173,7 @@ fn broken_folders_are_refused_by_name() {
         }
     };
     for (from, to, told) in [
-        ("\"bert\"", "\"roberta\"", "'roberta' is not read"),
+        ("\"bert\"", "\"roberta\"", "expected `bert` or `distilbert`"),
         ("\"hidden_size\":8", "\"hidden_size\":16", "config.json says"),
         ("\"hidden_size\":8", "\"hidden_size\":9", "no multiple"),
         ("\"num_hidden_layers\":1", "\"num_hidden_layers\":2", "has no tensor bert.encoder.layer.1"),
@@ -164,6 +181,7 @@ fn broken_folders_are_refused_by_name() {
         ("\"vocab_size\":23", "\"vocab_size\":20", "the piece 22"),
         ("\"4\":", "\"5\":", "numbered from 0"),
         ("I-LOC", "I-DRUG", "what DRUG is"),
+        ("\"relu\"", "\"swish\"", "expected one of `gelu`"),
     ] {
         let file = if to.contains("16") || to.contains("layers\":2") { "model.safetensors" } else { "config.json" };
         refused(file, &swap("config.json", from, to), told);

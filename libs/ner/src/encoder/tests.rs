@@ -8,7 +8,7 @@ use crate::tensors::Tensors;
 #[path = "../../tests/tiny/mod.rs"]
 mod tiny;
 
-use tiny::{LABELS, Tiny, names};
+use tiny::{Tiny, names};
 
 /// A model of two layers with numbers by chance.
 fn random(seed: u64, family: &'static str, activation: &'static str) -> Tiny {
@@ -26,7 +26,7 @@ fn load(tiny: &Tiny) -> Encoder {
     tiny.write(folder.path());
     let config = Config::parse(&std::fs::read(folder.path().join("config.json")).unwrap()).unwrap();
     let mut tensors = Tensors::open(&folder.path().join("model.safetensors")).unwrap();
-    Encoder::load(&mut tensors, &config, LABELS.len()).unwrap()
+    Encoder::load(&mut tensors, &config).unwrap()
 }
 
 fn scores(encoder: &Encoder, sequences: &[&[u32]]) -> Vec<Vec<f32>> {
