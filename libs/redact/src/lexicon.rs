@@ -16,27 +16,52 @@ const UNPACKED: u64 = 8 << 20;
 
 const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// The hash of a folded word, a byte at a time (FNV-1a).
+/// The hash of a folded word, eight bytes at a time. In whatever parts a word is given, its hash is the same.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct WordHash(u64);
+pub(crate) struct WordHash {
+    hash: u64,
+    /// Bytes that are not in the hash yet, fewer than eight, the first one lowest; and their bits.
+    rest: u64,
+    bits: u32,
+}
 
 impl WordHash {
     pub(crate) const fn new() -> Self {
-        Self(SEED)
+        Self { hash: SEED, rest: 0, bits: 0 }
     }
 
     pub(crate) const fn push(self, byte: u8) -> Self {
-        Self((self.0 ^ byte as u64).wrapping_mul(0x0100_0000_01b3))
+        self.push_all(byte as u64, 1)
+    }
+
+    /// Adds one to eight bytes, the first one lowest, and zeros above them.
+    #[inline]
+    pub(crate) const fn push_all(self, bytes: u64, count: u32) -> Self {
+        let (rest, bits) = (self.rest | bytes << self.bits, self.bits + 8 * count);
+        if bits < 64 {
+            return Self { hash: self.hash, rest, bits };
+        }
+        let left = if bits == 64 { 0 } else { bytes >> (64 - self.bits) };
+        Self { hash: mix(self.hash ^ rest), rest: left, bits: bits - 64 }
     }
 
     pub(crate) const fn finish(self) -> u64 {
-        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^ (mixed >> 29)
+        mix(self.hash ^ self.rest)
     }
 
     pub(crate) fn of(word: &str) -> u64 {
-        word.bytes().fold(Self::new(), Self::push).finish()
+        Self::of_bytes(word.as_bytes())
     }
+
+    fn of_bytes(word: &[u8]) -> u64 {
+        word.iter().fold(Self::new(), |hash, byte| hash.push(*byte)).finish()
+    }
+}
+
+/// Both halves of a product of twice the width: each bit of it depends on most of `word`.
+const fn mix(word: u64) -> u64 {
+    let product = word as u128 * 0x9e37_79b9_7f4a_7c15;
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// The hash of a phrase and one word more.
@@ -124,10 +149,9 @@ impl Lexicon {
     }
 
     fn insert(&mut self, phrase: &[u8], flags: u32) {
-        let hash_of = |word: &[u8]| word.iter().fold(WordHash::new(), |hash, byte| hash.push(*byte)).finish();
-        let mut words = phrase.split(|byte| *byte == b' ');
-        let first = hash_of(words.next().unwrap_or_default());
-        let hash = words.fold(first, |hash, word| join(hash, hash_of(word)));
+        let mut words = phrase.split(|byte| *byte == b' ').map(WordHash::of_bytes);
+        let first = words.next().unwrap_or_default();
+        let hash = words.fold(first, join);
         if hash != first {
             self.merge(first, PHRASE);
         }
@@ -197,6 +221,20 @@ impl std::fmt::Debug for Lexicon {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_has_one_hash_in_whatever_parts_it_is_read() {
+        let word = b"abcdefghijklmnopqrstuvwxyz";
+        let packed = |part: &[u8]| part.iter().rev().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte));
+        for length in 0..word.len() {
+            for first in 1..=8 {
+                let (head, tail) = word[..length].split_at(first.min(length));
+                let parts = head.chunks(3).chain(tail.chunks(8));
+                let hash = parts.fold(WordHash::new(), |hash, part| hash.push_all(packed(part), part.len() as u32));
+                assert_eq!(hash.finish(), WordHash::of_bytes(&word[..length]), "{length} {first}");
+            }
+        }
+    }
 
     #[test]
     fn names_places_words_and_cues_are_found() {

@@ -20,6 +20,7 @@ mod policy;
 mod redactor;
 mod scan;
 mod shift;
+mod spelling;
 mod token;
 
 pub use class::{Class, Classes};

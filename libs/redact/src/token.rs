@@ -1,7 +1,8 @@
 use crate::Class;
 use crate::cue::Cue;
 use crate::fold::{Folded, fold};
-use crate::lexicon::{Lexeme, Lexicon, WordHash};
+use crate::lexicon::{Lexeme, Lexicon};
+use crate::spelling::Spelling;
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,61 +201,12 @@ const CLINICAL: [&[u8]; 62] = [
 ];
 
 fn is_clinical(word: &[u8]) -> bool {
-    word.len() >= 6
-        && CLINICAL
-            .iter()
-            .any(|end| word.len() >= end.len() + 2 && word[word.len() - end.len()..].eq_ignore_ascii_case(end))
-}
-
-/// How a word is spelt, as far as it was read.
-struct Spelling {
-    hash: WordHash,
-    letters: u32,
-    uppers: u32,
-    first_upper: bool,
-    /// It has a letter that only looks like an ASCII one.
-    foreign: bool,
-}
-
-impl Spelling {
-    const fn new() -> Self {
-        Self { hash: WordHash::new(), letters: 0, uppers: 0, first_upper: false, foreign: false }
-    }
-
-    #[inline]
-    const fn ascii(&mut self, byte: u8) {
-        self.hash = self.hash.push(byte | 0x20);
-        self.count(byte & 0x20 == 0);
-    }
-
-    fn other(&mut self, c: char, folded: Folded) {
-        if let Folded::Ascii(ascii) = folded {
-            self.foreign = true;
-            self.hash = self.hash.push(ascii);
-        } else {
-            for lower in c.to_lowercase() {
-                self.hash = lower.encode_utf8(&mut [0; 4]).bytes().fold(self.hash, WordHash::push);
-            }
-        }
-        self.count(c.is_uppercase());
-    }
-
-    #[inline]
-    const fn count(&mut self, upper: bool) {
-        self.first_upper |= upper && self.letters == 0;
-        self.uppers += upper as u32;
-        self.letters += 1;
-    }
-
-    const fn shape(&self) -> Shape {
-        match (self.first_upper, self.uppers) {
-            (false, _) => Shape::Lower,
-            (true, _) if self.letters == 1 => Shape::Initial,
-            (true, 1) => Shape::Title,
-            (true, uppers) if uppers == self.letters => Shape::Upper,
-            (true, _) => Shape::Mixed,
-        }
-    }
+    let Some(last) = word.last().map(u8::to_ascii_lowercase).filter(|_| word.len() >= 6) else { return false };
+    CLINICAL.iter().any(|end| {
+        end[end.len() - 1] == last
+            && word.len() >= end.len() + 2
+            && word[word.len() - end.len()..].eq_ignore_ascii_case(end)
+    })
 }
 
 /// Cuts a text into tokens, in one pass over its bytes.
@@ -369,13 +321,16 @@ impl<'t> Lexer<'t> {
     fn word(&mut self, tokens: &mut Vec<Token>) {
         let (start, mut at, mut end) = (self.at, self.at, self.at);
         let mut spelling = Spelling::new();
-        while let Some(byte) = self.bytes.get(at) {
-            if byte.is_ascii_alphabetic() {
-                spelling.ascii(*byte);
-                at += 1;
+        loop {
+            let letters = spelling.ascii(&self.bytes[at..]);
+            if letters > 0 {
+                at += letters;
                 end = at;
+            }
+            if letters == 8 {
                 continue;
             }
+            let Some(byte) = self.bytes.get(at) else { break };
             let (c, folded) = match byte {
                 b'\'' | b'`' => ('\'', Folded::Apostrophe),
                 0x80.. => match self.text[at..].chars().next() {
@@ -397,8 +352,8 @@ impl<'t> Lexer<'t> {
             at = after;
         }
         // "Löwer" is not "lower".
-        let cues = if spelling.foreign && spelling.first_upper { NAME_ONLY } else { 0 };
-        let (start, end, shape, hash) = (start as u32, end as u32, spelling.shape(), spelling.hash.finish());
+        let cues = if spelling.is_foreign_name() { NAME_ONLY } else { 0 };
+        let (start, end, shape, hash) = (start as u32, end as u32, spelling.shape(), spelling.hash());
         self.push(tokens, Token { start, end, kind: Kind::Word, shape, hash, cues, ..Token::NONE });
     }
 
