@@ -17,9 +17,12 @@ use view::{Match, View};
 /// Small words that may start something: all others are passed over at once.
 const STARTS: u64 = any(&[Cue::Month, Cue::Holiday, Cue::NumberWord, Cue::Weekday]);
 
-/// True for most words: small ones that start nothing, whatever stands beside them.
+/// True for most words and marks: those that start nothing, whatever stands beside them.
 pub(crate) fn is_quiet(view: &View<'_>, i: usize) -> bool {
     let (token, before) = (view.at(i), view.before(i, 1));
+    if token.kind == Kind::Punct {
+        return token.byte != b':';
+    }
     token.kind == Kind::Word
         && token.shape == Shape::Lower
         && token.cues & STARTS == 0

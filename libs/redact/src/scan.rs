@@ -100,10 +100,10 @@ impl Scanner {
 
     /// Tries the rules from token to token, and returns the one to go on at.
     fn rules(&mut self, text: &str, from: usize, until: usize, last: &mut Option<Match>, classes: Classes) -> usize {
+        let mut view = View { lexicon: self.lexicon, text, tokens: &self.tokens, last: *last };
         let mut i = from;
         while i < until {
             self.steps += 1;
-            let view = View { lexicon: self.lexicon, text, tokens: &self.tokens, last: *last };
             if find::is_quiet(&view, i) {
                 i += 1;
                 continue;
@@ -127,8 +127,9 @@ impl Scanner {
                 });
             }
             i = found.next.max(i + 1);
-            *last = Some(found);
+            view.last = Some(found);
         }
+        *last = view.last;
         i
     }
 

@@ -38,13 +38,15 @@ pub(crate) fn phone(view: &View<'_>, i: usize) -> Option<Match> {
     if let Some((first, last)) = north_american(view, i, length) {
         return Some(finish(view, first, last, "phone"));
     }
-    let cue = view.cue_before(i, NEAR, OTHERS);
-    let called = cue & PHONE != 0 && cue & Cue::MrnLabel.bit() == 0;
+    let called = || {
+        let cue = view.cue_before(i, NEAR, OTHERS);
+        cue & PHONE != 0 && cue & Cue::MrnLabel.bit() == 0
+    };
     match length {
-        10 | 11 if called && !view.unit_after(i + 1) => Some(finish(view, i, i, "phone beside a word")),
-        3 if called && joint_number(view, i + 1, 4) => Some(finish(view, i, i + 2, "phone beside a word")),
+        10 | 11 if !view.unit_after(i + 1) && called() => Some(finish(view, i, i, "phone beside a word")),
+        3 if joint_number(view, i + 1, 4) && called() => Some(finish(view, i, i + 2, "phone beside a word")),
         4..=7 if extension(view, i) && !view.unit_after(i + 1) => Some(finish(view, i, i, "extension or pager")),
-        1 if extension(view, i) && view.joint(i + 1) == b'-' && view.digits(i + 2, 4, 4).is_some() => {
+        1 if view.joint(i + 1) == b'-' && view.digits(i + 2, 4, 4).is_some() && extension(view, i) => {
             Some(finish(view, i, i + 2, "extension or pager"))
         }
         _ => None,
@@ -177,11 +179,11 @@ fn finish(view: &View<'_>, first: usize, mut last: usize, why: &'static str) -> 
 /// A social security number (or taxpayer number) that starts with the number at `i`.
 pub(crate) fn ssn(view: &View<'_>, i: usize) -> Option<Match> {
     let (value, length) = view.number(i)?;
-    let cued = view.cue_before(i, NEAR, OTHERS) & Cue::SsnLabel.bit() != 0;
-    if length == 9 && cued {
+    let cued = || view.cue_before(i, NEAR, OTHERS) & Cue::SsnLabel.bit() != 0;
+    if length == 9 && cued() {
         return Some(view.find(i, i, Class::Ssn, "nine digits beside a word"));
     }
-    if length == 4 && cued && !(1900..=2099).contains(&value) || length == 4 && masked(view, i) {
+    if length == 4 && (masked(view, i) || !(1900..=2099).contains(&value) && cued()) {
         return Some(view.find(i, i, Class::Ssn, "last four digits"));
     }
     if length != 3 {
@@ -197,7 +199,7 @@ pub(crate) fn ssn(view: &View<'_>, i: usize) -> Option<Match> {
     let spaced = |at: usize, length: usize| view.at(at).gap == Gap::Space && view.digits(at, length, length).is_some();
     // An area that was never given out needs a word beside it.
     let area = value != 0 && value != 666 && value < 900;
-    (spaced(i + 1, 2) && spaced(i + 2, 4) && (area || cued) && view.before(i, 1).kind != Kind::Number)
+    (spaced(i + 1, 2) && spaced(i + 2, 4) && (area || cued()) && view.before(i, 1).kind != Kind::Number)
         .then(|| view.find(i, i + 2, Class::Ssn, "three, two and four digits"))
 }
 

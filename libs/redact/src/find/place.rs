@@ -189,10 +189,9 @@ pub(crate) fn place(view: &View<'_>, i: usize) -> Option<Match> {
         .is_some_and(|last| last.class == Class::Street && last.next + usize::from(view.before(i, 1).is(b',')) == i);
     let (last, weight) = listed(view, i);
     let length = last.map_or(0, |last| last + 1 - i);
-    let cued = resides(view, i);
     // "North Adamsville" is not "North".
     let only_leads =
-        length == 1 && view.word_is(i, LEADS) && view.at(i + 1).is_capital() && view.at(i + 1).gap == Gap::Space;
+        length == 1 && view.at(i + 1).is_capital() && view.at(i + 1).gap == Gap::Space && view.word_is(i, LEADS);
     if let Some(last) = last.filter(|_| !only_leads) {
         let state = state_after(view, last);
         let word = view.at(i);
@@ -202,7 +201,7 @@ pub(crate) fn place(view: &View<'_>, i: usize) -> Option<Match> {
             && !word.has(Cue::Eponym);
         let sure = after_street
             || state.is_some()
-            || cued
+            || resides(view, i)
             || (length > 1 && weight >= 2)
             || within
             || (weight == 3 && preceded(view, i) && word.lexeme.word() == 0 && word.lexeme.given() < 4);
@@ -212,7 +211,7 @@ pub(crate) fn place(view: &View<'_>, i: usize) -> Option<Match> {
             return Some(with_state(view, i, last));
         }
     }
-    unlisted(view, i, after_street, cued)
+    unlisted(view, i, after_street)
 }
 
 /// Where the longest listed name of a place ends that starts at `i`, and its weight.
@@ -308,14 +307,14 @@ fn with_state(view: &View<'_>, first: usize, last: usize) -> Match {
 }
 
 /// Places that no list has: before a state, after a street, after "lives in", before "County".
-fn unlisted(view: &View<'_>, i: usize, after_street: bool, cued: bool) -> Option<Match> {
+fn unlisted(view: &View<'_>, i: usize, after_street: bool) -> Option<Match> {
     let plain = |token: &crate::token::Token| {
         matches!(token.shape, Shape::Title | Shape::Mixed)
             && token.kind == Kind::Word
             && token.len() > 2
             && token.cues & NOT_PLACES == 0
     };
-    let leads = view.word_is(i, LEADS) && plain(view.at(i + 1)) && view.at(i + 1).gap == Gap::Space;
+    let leads = plain(view.at(i + 1)) && view.at(i + 1).gap == Gap::Space && view.word_is(i, LEADS);
     if !(plain(view.at(i)) || leads) {
         return None;
     }
@@ -323,12 +322,13 @@ fn unlisted(view: &View<'_>, i: usize, after_street: bool, cued: bool) -> Option
     while last < i + 2 && plain(view.at(last + 1)) && view.at(last + 1).gap == Gap::Space {
         last += 1;
     }
-    if view.word_is(last, &["county", "parish", "township"]) && last > i && view.at(i).gap <= Gap::Line {
+    if last > i && view.at(i).gap <= Gap::Line && view.word_is(last, &["county", "parish", "township"]) {
         return Some(with_state(view, i, last));
     }
     let comma_state =
         view.at(last + 1).is(b',') && state_after(view, last).is_some() && !view.at(last + 2).has(Cue::Credential);
-    let named = after_street || comma_state || (cued && strong_reside(view, i)) || formed(view, i, last, leads);
+    let named =
+        after_street || comma_state || formed(view, i, last, leads) || (resides(view, i) && strong_reside(view, i));
     named.then(|| with_state(view, i, last))
 }
 
@@ -360,16 +360,14 @@ const ENDS: [&[u8]; 24] = [
 
 /// `to Laurahaven`, `in North Teresaberg`: no word and no name, but formed like a place, after a word for where.
 fn formed(view: &View<'_>, i: usize, last: usize, leads: bool) -> bool {
-    if !view.word_is(i.wrapping_sub(1), &["in", "from", "to", "near", "at"])
-        || view.at(i).gap > Gap::Line
-        || last > i + 1
-    {
+    let (token, lexeme) = (view.at(last), view.at(last).lexeme);
+    if token.shape != Shape::Title || lexeme.word() != 0 || view.at(i).gap > Gap::Line || last > i + 1 {
         return false;
     }
-    let (token, lexeme) = (view.at(last), view.at(last).lexeme);
     let word = view.bytes(last);
-    let end = ENDS.iter().any(|end| word.len() >= end.len() + 3 && word.to_ascii_lowercase().ends_with(end));
-    token.shape == Shape::Title && lexeme.word() == 0 && (leads || (last == i && end && lexeme.given() < 3))
+    let ends = |end: &&[u8]| word.len() >= end.len() + 3 && word[word.len() - end.len()..].eq_ignore_ascii_case(end);
+    view.word_is(i.wrapping_sub(1), &["in", "from", "to", "near", "at"])
+        && (leads || (last == i && lexeme.given() < 3 && ENDS.iter().any(ends)))
 }
 
 fn strong_reside(view: &View<'_>, i: usize) -> bool {
@@ -413,7 +411,7 @@ pub(crate) fn organization(view: &View<'_>, i: usize) -> Option<Match> {
         {
             break;
         }
-        if view.word_is(at, &["of", "and", "for"]) && at > i && view.at(at + 1).is_capital() || token.is(b'&') {
+        if at > i && view.at(at + 1).is_capital() && view.word_is(at, &["of", "and", "for"]) || token.is(b'&') {
             at += 1;
             continue;
         }
@@ -441,7 +439,7 @@ pub(crate) fn organization(view: &View<'_>, i: usize) -> Option<Match> {
         {
             at += if view.joint(at) == b'\'' { 2 } else { 1 };
         }
-        if view.word_is(at, &["s"]) && view.before(at, 1).is(b'\'') {
+        if view.before(at, 1).is(b'\'') && view.word_is(at, &["s"]) {
             at += 1;
         }
     }
