@@ -216,7 +216,7 @@ pub enum RedactStyle {
     /// `[NAME]`
     #[default]
     Tag,
-    /// `[NAME-3f9c20a1b7]`, by key: the same person, the same token.
+    /// `[NAME-3f9c20a1b7d4e865]`, by key: the same person, the same token.
     Pseudonym,
     /// Asterisks.
     Mask,

@@ -59,6 +59,27 @@ fn redact(c: &mut Criterion) {
     group.bench_function("notes_with_known_identifiers", |b| {
         b.iter(|| redactor.redact_column(&notes, |_| Some(&known), false));
     });
+    group.bench_function("known_sets", |b| {
+        b.iter(|| {
+            (0..8192)
+                .map(|_| {
+                    redactor.known(
+                        "p000000001",
+                        [
+                            Known { class: Class::Mrn, value: "01282838" },
+                            Known { class: Class::Name, value: "Jessica Carter" },
+                            Known { class: Class::Phone, value: "+1 694 293 0166" },
+                            Known { class: Class::Email, value: "p000000001@example.org" },
+                            Known { class: Class::Street, value: "3477 Highland St" },
+                            Known { class: Class::Place, value: "Springfield" },
+                            Known { class: Class::Zip, value: "80533" },
+                        ],
+                    )
+                })
+                .filter(|set| set.is_empty())
+                .count()
+        });
+    });
     group.finish();
 }
 

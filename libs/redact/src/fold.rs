@@ -49,22 +49,28 @@ pub(crate) fn fold(c: char) -> Folded {
     }
 }
 
-/// A word as the lexicon holds it: ASCII letters in lower case; other letters as they are in lower case.
-pub(crate) fn fold_word(word: &str) -> String {
-    let mut folded = String::with_capacity(word.len());
+/// Gives the letters of a word as the lexicon holds them: ASCII letters in lower case; other letters as they are in lower
+/// case.
+pub(crate) fn fold_letters(word: &str, mut take: impl FnMut(char)) {
     for c in word.chars() {
         if c.is_ascii() {
             if c.is_ascii_alphanumeric() {
-                folded.push(c.to_ascii_lowercase());
+                take(c.to_ascii_lowercase());
             }
             continue;
         }
         match fold(c) {
-            Folded::Ascii(ascii) => folded.push(char::from(ascii)),
-            Folded::Letter => folded.extend(c.to_lowercase()),
-            _ => {}
+            Folded::Ascii(ascii) => take(char::from(ascii)),
+            Folded::Letter => c.to_lowercase().for_each(&mut take),
+            Folded::Ignored | Folded::Apostrophe | Folded::Dash | Folded::Space | Folded::Line | Folded::Other => {}
         }
     }
+}
+
+/// A word as the lexicon holds it.
+pub(crate) fn fold_word(word: &str) -> String {
+    let mut folded = String::with_capacity(word.len());
+    fold_letters(word, |c| folded.push(c));
     folded
 }
 

@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::cue::{Cue, any};
 use crate::find::context::{Left, Right, left, right};
@@ -6,6 +7,7 @@ use crate::find::name::{Grade, grade};
 use crate::find::view::View;
 use crate::fold::fold_word;
 use crate::lexicon::Lexicon;
+use crate::near::Letters;
 use crate::scan::Span;
 use crate::token::{Gap, Kind, Lexer, Shape, Token};
 use crate::{Class, Classes};
@@ -14,8 +16,14 @@ use crate::{Class, Classes};
 const VALUES: usize = 256;
 /// Tokens of one value that are looked at.
 const TOKENS: usize = 24;
+/// Words of names that are looked for, at most: every word of a text may be compared with each of them.
+const NAMES: usize = 1024;
+/// Letters of a name that is found misspelt, at least.
+const MISSPELT: usize = 5;
 /// Digits of a number that is looked for, at least.
 const DIGITS: usize = 4;
+/// Letters and digits of a number that is looked for, at most.
+const CODE: usize = 64;
 
 /// What a record holds in a field of its own, to be found in its texts.
 #[derive(Clone, Copy, Debug)]
@@ -36,16 +44,17 @@ pub struct KnownSet {
     codes: Vec<Code>,
     /// Bit of the first byte of every code.
     first: [u64; 2],
-    /// Names in full, one a person.
-    pub(crate) persons: Vec<String>,
+    /// Names as they stand in their fields, one a person.
+    pub(crate) persons: Vec<Box<str>>,
     /// Whose dates are shifted together.
-    pub(crate) subject: String,
+    pub(crate) subject: Arc<str>,
 }
 
 #[derive(Clone)]
 struct KnownName {
     hash: u64,
-    folded: String,
+    /// What a misspelt word is compared with, if it is long enough.
+    letters: Option<Letters>,
     person: u16,
     /// It is an ordinary word too.
     doubtful: bool,
@@ -72,17 +81,17 @@ impl std::fmt::Debug for KnownSet {
 impl KnownSet {
     pub(crate) fn new<'a>(
         lexicon: &'static Lexicon,
-        subject: &str,
+        subject: Arc<str>,
         values: impl IntoIterator<Item = Known<'a>>,
     ) -> Self {
-        let mut set = Self { subject: subject.to_owned(), ..Self::default() };
+        let mut set = Self { subject, ..Self::default() };
         let mut tokens = Vec::new();
         for known in values.into_iter().take(VALUES) {
-            tokens.clear();
-            Lexer::new(lexicon, known.value).fill(&mut tokens, TOKENS);
             match known.class {
-                Class::Name => set.add_name(known.value, &tokens),
-                Class::Street | Class::Place | Class::Organization => set.add_phrase(known, &tokens),
+                Class::Name => set.add_name(known.value, cut(lexicon, known.value, &mut tokens)),
+                Class::Street | Class::Place | Class::Organization => {
+                    set.add_phrase(known, cut(lexicon, known.value, &mut tokens));
+                }
                 // Every date is found by its form, every address by its sign.
                 Class::Date | Class::Age | Class::Email | Class::Url | Class::Ip => {}
                 Class::Phone
@@ -119,18 +128,19 @@ impl KnownSet {
             words().find_map(|token| self.names.iter().find(|name| name.hash == token.hash).map(|name| name.person));
         let person = shared.unwrap_or(self.persons.len() as u16);
         if shared.is_none() && words().next().is_some() {
-            self.persons.push(fold_words(value));
+            self.persons.push(value.into());
         }
         for token in words() {
-            if self.names.iter().any(|name| name.hash == token.hash) {
+            if self.names.len() == NAMES || self.names.iter().any(|name| name.hash == token.hash) {
                 continue;
             }
             self.mask |= 1 << (token.hash % 64);
             let doubtful = token.len() < 3
                 || token.lexeme.word() >= 2
                 || matches!(grade(token), Grade::Never | Grade::Plain | Grade::Doubtful);
-            let folded = fold_word(&value[token.start as usize..token.end as usize]);
-            self.names.push(KnownName { hash: token.hash, folded, person, doubtful });
+            let letters = Letters::of(&value[token.start as usize..token.end as usize]);
+            let letters = letters.filter(|letters| letters.len() >= MISSPELT);
+            self.names.push(KnownName { hash: token.hash, letters, person, doubtful });
         }
     }
 
@@ -152,21 +162,22 @@ impl KnownSet {
     }
 
     fn add_code(&mut self, known: Known<'_>) {
-        let plain: Vec<u8> =
-            known.value.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_uppercase()).collect();
+        let mut plain = Vec::with_capacity(known.value.len().min(CODE + 1));
+        let bytes = known.value.bytes().filter(u8::is_ascii_alphanumeric).take(CODE + 1);
+        plain.extend(bytes.map(|byte| byte.to_ascii_uppercase()));
         let digits = plain.iter().filter(|b| b.is_ascii_digit()).count();
-        if digits < DIGITS || plain.len() > 64 {
+        if digits < DIGITS || plain.len() > CODE {
             return;
         }
-        let mut forms = vec![plain.clone()];
-        // A US number is written with and without its country code.
-        if matches!(known.class, Class::Phone | Class::Fax) && plain.len() == 11 && plain[0] == b'1' {
-            forms.push(plain[1..].to_vec());
-        }
-        for plain in forms {
+        let mut push = |plain: Vec<u8>| {
             self.first[usize::from(plain[0] / 64)] |= 1 << (plain[0] % 64);
             self.codes.push(Code { plain, class: known.class });
+        };
+        // A US number is written with and without its country code.
+        if matches!(known.class, Class::Phone | Class::Fax) && plain.len() == 11 && plain[0] == b'1' {
+            push(plain[1..].to_vec());
         }
+        push(plain);
     }
 
     pub(crate) fn find(&self, view: &View<'_>, range: Range<usize>, classes: Classes, spans: &mut Vec<Span>) {
@@ -212,7 +223,7 @@ impl KnownSet {
                 return Some((first, last, Class::Name, Some(name.person)));
             }
         }
-        if self.starts_code(view.bytes(i)) && (view.joined(i + 1) || view.joined(i)) {
+        if (view.joined(i + 1) || view.joined(i)) && self.starts_code(view.bytes(i)) {
             let code = self.code(view, i);
             if code.is_some() {
                 return code;
@@ -346,19 +357,24 @@ impl KnownSet {
     fn misspelt(&self, view: &View<'_>, i: usize) -> Option<u16> {
         let token = view.at(i);
         let candidate = token.is_capital()
-            && token.len() >= 5
+            && token.len() >= MISSPELT
             && token.lexeme.word() == 0
             && token.cues & any(&[Cue::Medical, Cue::Drug, Cue::Eponym, Cue::Month, Cue::State]) == 0;
         if !candidate || self.names.is_empty() {
             return None;
         }
-        let word = fold_word(std::str::from_utf8(view.bytes(i)).unwrap_or_default());
-        self.names
-            .iter()
-            .filter(|name| name.folded.len() >= 5 && name.folded.len().abs_diff(word.len()) <= 2)
-            .find(|name| distance_within(name.folded.as_bytes(), word.as_bytes(), if word.len() >= 9 { 2 } else { 1 }))
-            .map(|name| name.person)
+        let word = Letters::of(std::str::from_utf8(view.bytes(i)).unwrap_or_default())?;
+        let most = if word.len() >= 9 { 2 } else { 1 };
+        let near = |name: &&KnownName| name.letters.as_ref().is_some_and(|letters| letters.is_near(&word, most));
+        self.names.iter().find(near).map(|name| name.person)
     }
+}
+
+/// The first tokens of a value.
+fn cut<'t>(lexicon: &'static Lexicon, value: &str, tokens: &'t mut Vec<Token>) -> &'t [Token] {
+    tokens.clear();
+    Lexer::new(lexicon, value).fill(tokens, TOKENS);
+    tokens
 }
 
 fn matches_code(view: &View<'_>, i: usize, code: &Code) -> Option<usize> {
@@ -407,49 +423,37 @@ pub(crate) fn fold_words(name: &str) -> String {
     words.join(" ")
 }
 
-/// True if a few insertions, deletions, changes or swaps of neighbours lead from one to the other (optimal string alignment).
-fn distance_within(a: &[u8], b: &[u8], most: usize) -> bool {
-    if a.len().abs_diff(b.len()) > most || a.len() > 40 || b.len() > 40 {
-        return false;
-    }
-    let mut rows = [[0_usize; 41]; 3];
-    for (at, cell) in rows[0].iter_mut().enumerate().take(b.len() + 1) {
-        *cell = at;
-    }
-    for i in 1..=a.len() {
-        let (now, before, earlier) = (i % 3, (i + 2) % 3, (i + 1) % 3);
-        rows[now][0] = i;
-        let mut least = i;
-        for j in 1..=b.len() {
-            let cost = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[before][j] + 1).min(rows[now][j - 1] + 1).min(rows[before][j - 1] + cost);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[earlier][j - 2] + 1);
-            }
-            rows[now][j] = best;
-            least = least.min(best);
-        }
-        if least > most {
-            return false;
-        }
-    }
-    rows[a.len() % 3][b.len()] <= most
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lexicon::Lexicon;
+
+    fn set(values: &[Known<'_>]) -> KnownSet {
+        KnownSet::new(Lexicon::shared().unwrap(), "".into(), values.iter().copied())
+    }
 
     #[test]
-    fn small_misspellings_are_near() {
-        for (a, b, most, near) in [
-            ("kowalski", "kowalsky", 1, true),
-            ("kowalski", "kowlaski", 1, true),
-            ("kowalski", "kowaski", 1, true),
-            ("kowalski", "kolawsky", 1, false),
-            ("montgomery", "mongomerry", 2, true),
-        ] {
-            assert_eq!(distance_within(a.as_bytes(), b.as_bytes(), most), near, "{a} {b}");
-        }
+    fn names_of_a_record_are_bounded() {
+        let word = |n: usize| (0..4).map(|at| char::from(b'a' + (n / 26_usize.pow(at) % 26) as u8)).collect::<String>();
+        let names: Vec<String> =
+            (0..VALUES).map(|value| (0..TOKENS).map(|n| word(value * TOKENS + n) + " ").collect()).collect();
+        let values: Vec<_> = names.iter().map(|value| Known { class: Class::Name, value }).collect();
+        let set = set(&values);
+        assert_eq!(set.names.len(), NAMES);
+        assert!(set.persons.iter().map(|name| &**name).eq(names.iter().take(set.persons.len()).map(String::as_str)));
+    }
+
+    #[test]
+    fn numbers_are_kept_in_every_form_that_they_are_written_in() {
+        let plain = |class, value: &str| {
+            let codes = set(&[Known { class, value }]).codes;
+            codes.iter().map(|code| String::from_utf8_lossy(&code.plain).into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(plain(Class::Phone, "+1 (212) 555-0123"), ["2125550123", "12125550123"]);
+        assert_eq!(plain(Class::Mrn, "1 (212) 555-0123"), ["12125550123"]);
+        assert_eq!(plain(Class::Id, "ab-12 34"), ["AB1234"]);
+        assert_eq!(plain(Class::Id, "a-123"), [""; 0]);
+        assert_eq!(plain(Class::Id, &"7".repeat(CODE)), ["7".repeat(CODE)]);
+        assert_eq!(plain(Class::Id, &"7".repeat(CODE + 1)), [""; 0]);
     }
 }

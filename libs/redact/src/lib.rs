@@ -16,6 +16,7 @@ mod fold;
 mod known;
 mod lexicon;
 mod model;
+mod near;
 mod policy;
 mod redactor;
 mod scan;

@@ -31,7 +31,7 @@ impl Key {
 
     /// A token that stands for a value: the same for the same value, class and key.
     pub fn pseudonym(&self, class: Class, value: &str) -> String {
-        format!("[{}-{:010x}]", class.as_str(), self.digest(class.as_str(), value) >> 24)
+        format!("[{}-{:016x}]", class.as_str(), self.digest(class.as_str(), value))
     }
 
     /// The token that stands for the value of a field: the one that the same value gets in a text.
@@ -58,7 +58,7 @@ pub enum Style {
     /// `[NAME]`
     #[default]
     Tag,
-    /// `[NAME-3f9c20a1b7]`: the same person, the same token. Needs a key.
+    /// `[NAME-3f9c20a1b7d4e865]`: the same person, the same token. Needs a key.
     Pseudonym,
     /// As many asterisks as there were characters.
     Mask,
@@ -106,7 +106,7 @@ impl Policy {
     ) {
         let found = &text[span.start as usize..span.end as usize];
         if span.class == Class::Date && self.dates == Dates::Shift {
-            let subject = known.map(|known| known.subject.as_str()).filter(|subject| !subject.is_empty());
+            let subject = known.map(|known| &*known.subject).filter(|subject| !subject.is_empty());
             if let (Some(key), Some(subject)) = (&self.key, subject)
                 && let Some(moved) = shifted(lexicon, found, key.shift(subject))
             {
@@ -118,7 +118,7 @@ impl Policy {
         match (self.style, &self.key) {
             (Style::Pseudonym, Some(key)) => {
                 let person = span.person.and_then(|person| known?.persons.get(usize::from(person)));
-                let value = person.cloned().unwrap_or_else(|| plain(span.class, found));
+                let value = person.map_or_else(|| plain(span.class, found), |name| fold_words(name));
                 out.extend_from_slice(key.pseudonym(span.class, &value).as_bytes());
             }
             (Style::Mask, _) => out.extend(std::iter::repeat_n(b'*', found.chars().count())),

@@ -54,8 +54,8 @@ impl Redactor {
     }
 
     /// Makes the known identifiers of one record ready. `subject` is whose dates are shifted together; it may be empty.
-    pub fn known<'a>(&self, subject: &str, values: impl IntoIterator<Item = Known<'a>>) -> KnownSet {
-        KnownSet::new(self.lexicon, subject, values)
+    pub fn known<'a>(&self, subject: impl Into<Arc<str>>, values: impl IntoIterator<Item = Known<'a>>) -> KnownSet {
+        KnownSet::new(self.lexicon, subject.into(), values)
     }
 
     /// What is found in one text.
