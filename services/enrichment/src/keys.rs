@@ -66,7 +66,12 @@ fn push_part(key: &mut String, index: usize, part: &str) {
     if index > 0 {
         key.push(SEPARATOR);
     }
-    key.extend(part.trim().chars().map(|c| if c == SEPARATOR { ' ' } else { c }));
+    let part = part.trim();
+    if part.contains(SEPARATOR) {
+        key.extend(part.chars().map(|c| if c == SEPARATOR { ' ' } else { c }));
+    } else {
+        key.push_str(part);
+    }
 }
 
 /// What an enricher's keys are called in caches.
@@ -175,6 +180,9 @@ impl Keys {
 
     /// The text of a whole key, as that of [`Key`]. It is put into `buffer` where it is in no column.
     pub(crate) fn text<'a>(&'a self, row: usize, buffer: &'a mut String) -> &'a str {
+        if let Some(text) = self.in_place(row) {
+            return text;
+        }
         if self.plain {
             return self.parts[0].text(row, buffer);
         }
@@ -185,6 +193,13 @@ impl Keys {
         }
         *buffer = key;
         buffer
+    }
+
+    /// The text of a whole key where a column has it as it is.
+    fn in_place(&self, row: usize) -> Option<&str> {
+        let [Part::Text(column)] = self.parts.as_slice() else { return None };
+        let text = value(column, row);
+        if self.plain { Some(text) } else { Some(text.trim()).filter(|text| !text.contains(SEPARATOR)) }
     }
 
     /// The text of a part, without blanks around it; nothing where there is none.
@@ -220,7 +235,7 @@ impl Part {
         use fmt::Write as _;
         // Writing to a text never fails.
         let written = match self {
-            Self::Text(column) => return if column.is_valid(row) { column.value(row) } else { "" },
+            Self::Text(column) => return value(column, row),
             Self::Absent => return "",
             Self::Int(column) if column.is_valid(row) => {
                 buffer.clear();
@@ -234,6 +249,10 @@ impl Part {
         };
         written.map_or("", |()| buffer.as_str())
     }
+}
+
+fn value(column: &StringArray, row: usize) -> &str {
+    if column.is_valid(row) { column.value(row) } else { "" }
 }
 
 /// The day so many days after 1970-01-01.
@@ -280,6 +299,20 @@ mod tests {
         let mut buffer = String::new();
         assert_eq!((keys.part(0, 0, &mut buffer).to_owned(), keys.part(2, 1, &mut buffer)), ("98101".to_owned(), "21"));
         assert!(first.cache_key(&Namespace::new("m".to_owned())).as_str().starts_with("m:#"));
+    }
+
+    #[test]
+    fn the_only_part_of_a_key_is_that_key() {
+        let codes: ArrayRef = Arc::new(StringArray::from(vec![Some(" A1 "), Some("a\u{1f}b"), None]));
+        let struct_of = |name: &str, column: &ArrayRef| -> ArrayRef {
+            let field = Arc::new(Field::new(name, column.data_type().clone(), true));
+            Arc::new(StructArray::from(vec![(field, Arc::clone(column))]))
+        };
+        let keys = Keys::read(&struct_of("code", &codes), &["code".to_owned()]).unwrap();
+        let wanted = [" A1 ", "a\u{1f}b", ""].map(|text| Key::of(&[text]));
+        assert_eq!([0, 1, 2].map(|row| keys.key(row)), wanted);
+        let numbers: ArrayRef = Arc::new(Int32Array::from(vec![7]));
+        assert_eq!(Keys::read(&struct_of("code", &numbers), &[]).unwrap().key(0), Key::one("7"));
     }
 
     #[test]
