@@ -42,15 +42,22 @@ const HEAD: usize = 9;
 
 const FOUND: u8 = 1;
 const MISSING: u8 = 2;
-const FAILED: u8 = 3;
+const FAILED: u8 = 4;
+
+/// Where a failure's reason begins: before it is how it was asked.
+const REASON: usize = HEAD + 4;
 
 const NULL: u8 = 0;
 const TEXT: u8 = 1;
 const INT: u8 = 2;
 const FLOAT: u8 = 3;
 
+/// With how much patience an upstream is asked. That it gave no answer says nothing to those who have more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Patience(pub(crate) u32);
+
 /// What a cache holds of a key, in a compact form: a byte that says what it is, the milliseconds since 1970 until which
-/// it is fresh, then the values or the reason.
+/// it is fresh, then the values or the reason; before a failure's reason, the patience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry(Arc<[u8]>);
 
@@ -60,7 +67,7 @@ pub(crate) fn now_millis() -> u64 {
 }
 
 impl Entry {
-    pub(crate) fn new(outcome: &Outcome, fresh_for: Duration) -> Self {
+    pub(crate) fn new(outcome: &Outcome, fresh_for: Duration, patience: Patience) -> Self {
         let kind = match outcome {
             Outcome::Found(_) => FOUND,
             Outcome::Missing(_) => MISSING,
@@ -71,7 +78,11 @@ impl Entry {
         bytes.extend_from_slice(&until.to_le_bytes());
         match outcome {
             Outcome::Found(cells) => cells.iter().for_each(|cell| write_cell(&mut bytes, cell)),
-            Outcome::Missing(reason) | Outcome::Failed(reason) => bytes.extend_from_slice(reason.as_bytes()),
+            Outcome::Missing(reason) => bytes.extend_from_slice(reason.as_bytes()),
+            Outcome::Failed(reason) => {
+                bytes.extend_from_slice(&patience.0.to_le_bytes());
+                bytes.extend_from_slice(reason.as_bytes());
+            }
         }
         Self(bytes.into())
     }
@@ -87,8 +98,26 @@ impl Entry {
     }
 
     pub(crate) fn is_fresh(&self, now_millis: u64) -> bool {
-        let until: [u8; 8] = self.0[1..HEAD].try_into().unwrap_or_default();
-        now_millis < u64::from_le_bytes(until)
+        now_millis < self.fresh_until()
+    }
+
+    fn fresh_until(&self) -> u64 {
+        u64::from_le_bytes(self.0[1..HEAD].try_into().unwrap_or_default())
+    }
+
+    /// True if it says something to who asks with this patience.
+    pub(crate) fn is_for(&self, patience: Patience) -> bool {
+        self.is_answer() || self.0.get(HEAD..REASON) == Some(&patience.0.to_le_bytes())
+    }
+
+    /// True if who asks with this patience need not ask again.
+    pub(crate) fn holds(&self, now_millis: u64, patience: Patience) -> bool {
+        self.is_fresh(now_millis) && self.is_for(patience)
+    }
+
+    /// True if its values will do while the upstream can't be asked, for who takes them so much longer than fresh.
+    pub(crate) fn serves(&self, now_millis: u64, stale: Duration) -> bool {
+        self.0[0] == FOUND && now_millis < self.fresh_until().saturating_add(stale.as_millis() as u64)
     }
 
     /// True if the key was answered, if only with "there is none".
@@ -98,10 +127,12 @@ impl Entry {
 
     /// Why there are no columns; none if there are.
     pub(crate) fn reason(&self) -> Option<&str> {
-        if self.0[0] == FOUND {
-            return None;
-        }
-        Some(std::str::from_utf8(&self.0[HEAD..]).unwrap_or("unreadable"))
+        let from = match self.0[0] {
+            FOUND => return None,
+            FAILED => REASON,
+            _ => HEAD,
+        };
+        Some(std::str::from_utf8(self.0.get(from..).unwrap_or_default()).unwrap_or("unreadable"))
     }
 
     /// The values, one a column; ends early if the entry is damaged.
@@ -203,12 +234,18 @@ impl<'a> Iterator for Cells<'a> {
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn entry(outcome: &Outcome, fresh_for: Duration) -> Entry {
+        Entry::new(outcome, fresh_for, Patience(7))
+    }
+
     #[test]
     fn entries_give_back_what_they_were_made_of() {
         let long = "x".repeat(70_000);
         let cells = vec![Cell::Null, Cell::Text("Zoë".into()), Cell::Text(long.as_str().into()), Cell::Int(-7)];
         let cells = [cells, vec![Cell::Float(0.5), Cell::Text("".into())]].concat();
-        let entry = Entry::new(&Outcome::Found(cells), Duration::from_secs(60));
+        let entry = entry(&Outcome::Found(cells), MINUTE);
         let entry = Entry::from_bytes(entry.as_bytes()).unwrap();
         let wanted = [CellRef::Null, CellRef::Text("Zoë"), CellRef::Text(&long), CellRef::Int(-7), CellRef::Float(0.5)];
         let wanted = [wanted.as_slice(), &[CellRef::Text("")]].concat();
@@ -223,19 +260,36 @@ mod tests {
 
     #[test]
     fn reasons_are_kept_and_failures_are_no_answers() {
-        let missing = Entry::new(&Outcome::Missing("not_found".into()), Duration::ZERO);
+        let missing = entry(&Outcome::Missing("not_found".into()), Duration::ZERO);
         assert_eq!(
             (missing.reason(), missing.is_answer(), missing.is_fresh(now_millis())),
             (Some("not_found"), true, false)
         );
-        let failed = Entry::new(&Outcome::Failed("timeout".into()), Duration::ZERO);
-        assert!(!failed.is_answer() && failed.cells().next().is_none());
+        let failed = entry(&Outcome::Failed("timeout".into()), Duration::ZERO);
+        assert_eq!((failed.reason(), failed.is_answer(), failed.cells().next()), (Some("timeout"), false, None));
+    }
+
+    #[test]
+    fn a_failure_holds_for_those_only_who_ask_with_the_same_patience() {
+        let (now, failed) = (now_millis(), entry(&Outcome::Failed("timeout".into()), MINUTE));
+        assert!(failed.holds(now, Patience(7)) && !failed.holds(now, Patience(8)));
+        assert!(!failed.holds(now + 61_000, Patience(7)));
+        assert!(entry(&Outcome::Missing("not_found".into()), MINUTE).holds(now, Patience(8)));
+    }
+
+    #[test]
+    fn only_values_serve_when_they_are_stale_and_only_as_long_as_somebody_takes_them() {
+        let (now, found) = (now_millis(), entry(&Outcome::Found(Vec::new()), Duration::ZERO));
+        assert!(found.serves(now, MINUTE) && !found.serves(now + 61_000, MINUTE) && !found.serves(now, Duration::ZERO));
+        for nothing in [Outcome::Missing("not_found".into()), Outcome::Failed("timeout".into())] {
+            assert!(!entry(&nothing, Duration::ZERO).serves(now, MINUTE));
+        }
     }
 
     #[test]
     fn damaged_entries_end_early() {
         assert!(Entry::from_bytes(&[]).is_none() && Entry::from_bytes(&[9; 20]).is_none());
-        let whole = Entry::new(&Outcome::Found(vec![Cell::Text("abcdef".into())]), Duration::ZERO);
+        let whole = entry(&Outcome::Found(vec![Cell::Text("abcdef".into())]), Duration::ZERO);
         for length in 9..whole.as_bytes().len() {
             assert_eq!(Entry::from_bytes(&whole.as_bytes()[..length]).unwrap().cells().count(), 0, "{length}");
         }

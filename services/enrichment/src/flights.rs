@@ -65,7 +65,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::answer::Outcome;
+    use crate::answer::{Outcome, Patience};
     use crate::keys::{Key, Namespace};
 
     #[tokio::test]
@@ -74,7 +74,7 @@ mod tests {
         let key = Key::one("a").cache_key(&Namespace::new("n".to_owned()));
         let Boarding::Lead(lead) = flights.board(&key) else { panic!("nobody else asks") };
         let Boarding::Follow(follower) = flights.board(&key) else { panic!("one asks already") };
-        let entry = Entry::new(&Outcome::Missing("not_found".into()), Duration::from_secs(1));
+        let entry = Entry::new(&Outcome::Missing("not_found".into()), Duration::from_secs(1), Patience::default());
         lead.land(&entry);
         assert_eq!(follower.await.unwrap(), entry);
         let Boarding::Lead(lead) = flights.board(&key) else { panic!("it has landed") };

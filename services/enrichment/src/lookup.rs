@@ -8,7 +8,7 @@ use forebay_api::{KeyBatch, ServiceError};
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use tokio::time::sleep;
 
-use crate::answer::{Entry, Outcome, now_millis};
+use crate::answer::{Entry, Outcome, Patience, now_millis};
 use crate::call::CallError;
 use crate::enricher::{Asking, Enricher, Sources};
 use crate::flights::{Boarding, Flights, Lead};
@@ -16,10 +16,14 @@ use crate::gate::jittered;
 use crate::keys::{CacheKey, Key, Keys};
 use crate::memory::MemoryCache;
 use crate::pace::Pace;
+use crate::paces::Keeping;
 use crate::references::Registry;
 use crate::rows::{Resolved, Rows, Source};
 use crate::stats::Stats;
 use crate::store::{Claim, Store};
+
+/// Most keys of a batch that is looked up where it comes in. More of them, and a disk, are no work for the async threads.
+const FEW: usize = 256;
 
 /// Keys that are claimed together, and pages of them that are in work at a time: the next is claimed while the last
 /// keys of one are still waiting for their turn.
@@ -67,8 +71,9 @@ pub(crate) struct Lookup {
     pub(crate) enricher: Arc<Enricher>,
     /// The columns that the caller wants; without any, all of them.
     pub(crate) columns: Vec<String>,
-    /// The paces that its calls keep to.
+    /// The paces that its calls keep to, and what keeps those at their rates.
     pub(crate) paces: Vec<Arc<Pace>>,
+    pub(crate) _keeping: Vec<Keeping>,
 }
 
 /// A claim that is to be settled or given up. Dropped before, it is forgotten, so that it ends by itself.
@@ -90,88 +95,111 @@ struct Question {
     row: usize,
     key: Key,
     cache_key: CacheKey,
-    /// What a cache knew of it once.
+    /// What a cache knew of it once, if that will do in need.
     stale: Option<Entry>,
 }
 
-fn at_once(outcome: &Outcome, source: Source) -> Resolved {
-    Resolved { entry: Entry::new(outcome, Duration::ZERO), source, calls: 0 }
+impl Question {
+    fn remember(&mut self, known: Entry, now: u64, asking: &Asking) {
+        if known.serves(now, asking.settings.stale) {
+            self.stale = Some(known);
+        }
+    }
+}
+
+/// An entry for one row, which no cache gets.
+fn of_row(outcome: &Outcome) -> Entry {
+    Entry::new(outcome, Duration::ZERO, Patience::default())
 }
 
 impl Lookup {
     /// Answers a batch of keys, a row a key.
-    pub(crate) async fn answer(&self, batch: &KeyBatch) -> Result<RecordBatch, ServiceError> {
-        let keys = Keys::read(&batch.keys, &self.enricher.parts)?;
-        let mut rows = Rows::new(&self.enricher.columns, &self.columns, keys.len())?;
-        match &self.enricher.sources {
-            Sources::Nobody(reason) => (0..keys.len()).for_each(|_| rows.without(reason, Source::None)),
-            Sources::Reference(reference) => (0..keys.len()).for_each(|row| reference.look_up(&keys, row, &mut rows)),
-            Sources::Upstream { before, asking } => {
-                for row in self.ask(&keys, before.as_ref(), asking).await {
-                    rows.entry(&row.entry, row.source, row.calls);
-                }
-            }
+    pub(crate) async fn answer(self: Arc<Self>, batch: KeyBatch) -> Result<RecordBatch, ServiceError> {
+        let reads_disk = matches!(&self.enricher.sources, Sources::Upstream { before: Some(_), .. });
+        let (mut rows, questions) = if batch.keys.len() <= FEW && !reads_disk {
+            self.recall(&batch)?
+        } else {
+            let lookup = Arc::clone(&self);
+            let recalled = tokio::task::spawn_blocking(move || lookup.recall(&batch)).await;
+            recalled.map_err(|error| ServiceError::internal(format!("keys could not be looked up: {error}")))??
+        };
+        if let Sources::Upstream { asking, .. } = &self.enricher.sources {
+            self.ask(questions, asking, &mut rows).await;
         }
         self.levels.stats.count(&rows);
         rows.finish()
     }
 
-    async fn ask(&self, keys: &Keys, before: Option<&Arc<Registry>>, asking: &Asking) -> Vec<Resolved> {
-        let mut rows: Vec<Option<Resolved>> = vec![None; keys.len()];
-        if let Some(before) = before {
-            refer_first(Arc::clone(before), keys, &mut rows).await;
+    /// Answers what the process knows without asking anybody, and gives the rest.
+    fn recall(&self, batch: &KeyBatch) -> Result<(Rows, Vec<Question>), ServiceError> {
+        let keys = Keys::read(&batch.keys, &self.enricher.parts)?;
+        let mut rows = Rows::new(&self.enricher.columns, &self.columns, keys.len())?;
+        let mut questions = Vec::new();
+        match &self.enricher.sources {
+            Sources::Nobody(reason) => (0..keys.len()).for_each(|_| rows.without(reason, Source::None)),
+            Sources::Reference(reference) => (0..keys.len()).for_each(|row| reference.look_up(&keys, row, &mut rows)),
+            Sources::Upstream { before, asking } => {
+                let asked = match before {
+                    Some(before) => refer_first(before, &keys, &mut rows),
+                    None => (0..keys.len()).collect(),
+                };
+                questions = self.ask_memory(&keys, &asked, asking, &mut rows);
+            }
         }
-        let mut questions = self.ask_memory(keys, &mut rows);
+        Ok((rows, questions))
+    }
+
+    /// Answers what the cache of the process knows, and gives the rest, without keys that can't be right. Most keys end
+    /// here, so that none is copied before.
+    fn ask_memory(&self, keys: &Keys, asked: &[usize], asking: &Asking, rows: &mut Rows) -> Vec<Question> {
+        let (now, patience, namespace) = (now_millis(), asking.settings.patience(), &self.enricher.namespace);
+        let mut questions = Vec::new();
+        let mut buffer = String::new();
+        let fingerprint = |row: &usize| namespace.fingerprint(keys.text(*row, &mut buffer));
+        let fingerprints: Vec<u128> = asked.iter().map(fingerprint).collect();
+        let holds = |entry: &Entry| entry.holds(now, patience);
+        self.levels.memory.get_all(&fingerprints, holds, |place, found| {
+            let row = asked[place];
+            match found {
+                Ok(entry) => rows.entry(row, entry, hit(entry, Source::Memory), 0),
+                Err(known) => {
+                    let key = keys.key(row);
+                    let cache_key = key.cache_key(namespace);
+                    let stale = known.filter(|known| known.serves(now, asking.settings.stale)).cloned();
+                    questions.push(Question { row, key, cache_key, stale });
+                }
+            }
+        });
         questions.retain(|question| match asking.upstream.check(&question.key) {
             Ok(()) => true,
             Err(reason) => {
-                rows[question.row] = Some(at_once(&Outcome::Missing(reason.into()), Source::Invalid));
+                rows.entry(question.row, &of_row(&Outcome::Missing(reason.into())), Source::Invalid, 0);
                 false
-            }
-        });
-        let unknown = self.ask_store(questions, &mut rows).await;
-        if !unknown.is_empty() {
-            let mut waiting = self.levels.stats.wait(unknown.len());
-            let mut pages = stream::iter(paged(unknown, PAGE.max(asking.upstream.batch())))
-                .map(|page| self.ask_page(page, asking))
-                .buffer_unordered(PAGES);
-            while let Some(page) = pages.next().await {
-                waiting.answered(page.len());
-                for (row, resolved) in page {
-                    rows[row] = Some(resolved);
-                }
-            }
-        }
-        let unanswered = || at_once(&Outcome::Failed("unanswered".into()), Source::None);
-        rows.into_iter().map(|row| row.unwrap_or_else(unanswered)).collect()
-    }
-
-    /// Answers what the process knows, and gives the rest. Most keys end here, so that none is copied before.
-    fn ask_memory(&self, keys: &Keys, rows: &mut [Option<Resolved>]) -> Vec<Question> {
-        let (now, namespace) = (now_millis(), &self.enricher.namespace);
-        let asked: Vec<usize> = (0..keys.len()).filter(|row| rows[*row].is_none()).collect();
-        let mut questions = Vec::new();
-        let mut buffer = String::new();
-        let fingerprints = asked.iter().map(|row| namespace.fingerprint(keys.text(*row, &mut buffer)));
-        self.levels.memory.get_all(fingerprints, |place, entry| {
-            let row = asked[place];
-            match entry {
-                Some(entry) if entry.is_fresh(now) => {
-                    let source = hit(entry, Source::Memory);
-                    rows[row] = Some(Resolved { entry: entry.clone(), source, calls: 0 });
-                }
-                stale => {
-                    let key = keys.key(row);
-                    let cache_key = key.cache_key(namespace);
-                    questions.push(Question { row, key, cache_key, stale: stale.cloned() });
-                }
             }
         });
         questions
     }
 
+    /// Answers what the process does not know.
+    async fn ask(&self, questions: Vec<Question>, asking: &Asking, rows: &mut Rows) {
+        let unknown = self.ask_store(questions, asking, rows).await;
+        if unknown.is_empty() {
+            return;
+        }
+        let mut waiting = self.levels.stats.wait(unknown.len());
+        let mut pages = stream::iter(paged(unknown, PAGE.max(asking.upstream.batch())))
+            .map(|page| self.ask_page(page, asking))
+            .buffer_unordered(PAGES);
+        while let Some(page) = pages.next().await {
+            waiting.answered(page.len());
+            for (row, resolved) in page {
+                rows.entry(row, &resolved.entry, resolved.source, resolved.calls);
+            }
+        }
+    }
+
     /// Answers what the store knows, and gives the rest.
-    async fn ask_store(&self, mut questions: Vec<Question>, rows: &mut [Option<Resolved>]) -> Vec<Question> {
+    async fn ask_store(&self, mut questions: Vec<Question>, asking: &Asking, rows: &mut Rows) -> Vec<Question> {
         let Some(store) = self.levels.store.as_ref().filter(|_| !questions.is_empty()) else { return questions };
         let keys: Vec<CacheKey> = questions.iter().map(|question| question.cache_key.clone()).collect();
         let entries = match store.get(&keys).await {
@@ -181,17 +209,17 @@ impl Lookup {
                 return questions;
             }
         };
-        let now = now_millis();
+        let (now, patience) = (now_millis(), asking.settings.patience());
         let mut entries = entries.into_iter();
         let mut known = Vec::new();
         questions.retain_mut(|question| match entries.next().flatten() {
-            Some(entry) if entry.is_fresh(now) => {
-                known.push((question.cache_key.fingerprint(), entry.clone()));
-                rows[question.row] = Some(Resolved { source: hit(&entry, Source::Store), entry, calls: 0 });
+            Some(entry) if entry.holds(now, patience) => {
+                rows.entry(question.row, &entry, hit(&entry, Source::Store), 0);
+                known.push((question.cache_key.fingerprint(), entry));
                 false
             }
             Some(entry) => {
-                question.stale = Some(entry);
+                question.remember(entry, now, asking);
                 true
             }
             None => true,
@@ -203,6 +231,7 @@ impl Lookup {
     /// Answers keys that only the upstream, or somebody who is asking it, can know.
     async fn ask_page(&self, page: Vec<Question>, asking: &Asking) -> Vec<(usize, Resolved)> {
         let mut answered = Vec::with_capacity(page.len());
+        let patience = asking.settings.patience();
         let mut pending = page;
         while !pending.is_empty() {
             let (mut leading, mut following) = (Vec::new(), Vec::new());
@@ -216,9 +245,9 @@ impl Lookup {
                 let mut rows = Vec::new();
                 for (question, answer) in following {
                     match answer.await {
-                        Ok(entry) => rows.push(Ok(self.shared(question, entry))),
-                        // The leader went away: it is somebody else's turn.
-                        Err(_) => rows.push(Err(question)),
+                        Ok(entry) if entry.is_for(patience) => rows.push(Ok(shared(question, entry))),
+                        // The leader went away, or had another patience: it is somebody else's turn.
+                        Ok(_) | Err(_) => rows.push(Err(question)),
                     }
                 }
                 rows
@@ -235,14 +264,6 @@ impl Lookup {
         answered
     }
 
-    /// What somebody else found out just now.
-    fn shared(&self, question: Question, entry: Entry) -> (usize, Resolved) {
-        if entry.is_answer() {
-            return (question.row, Resolved { entry, source: Source::Shared, calls: 0 });
-        }
-        (question.row, unanswered(entry, question.stale, 0))
-    }
-
     /// Asks for keys that nobody else in this process asks for.
     async fn lead(&self, leading: Vec<(Question, Lead)>, asking: &Asking) -> Vec<(usize, Resolved)> {
         let mut answered = Vec::with_capacity(leading.len());
@@ -250,16 +271,21 @@ impl Lookup {
         let mut look = LOOK.0;
         while !waiting.is_empty() {
             let keys: Vec<CacheKey> = waiting.iter().map(|(question, _)| question.cache_key.clone()).collect();
-            let claims = self.claim(&keys).await;
+            let claims = self.claim(&keys, asking.settings.patience()).await;
             let (mut mine, mut theirs) = (Vec::new(), Vec::new());
-            for ((question, lead), claim) in waiting.into_iter().zip(claims) {
+            for ((mut question, lead), claim) in waiting.into_iter().zip(claims) {
                 match claim {
-                    Claim::Mine => mine.push((question, lead)),
+                    Claim::Mine(known) => {
+                        if let Some(known) = known {
+                            question.remember(known, now_millis(), asking);
+                        }
+                        mine.push((question, lead));
+                    }
                     Claim::Theirs => theirs.push((question, lead)),
                     Claim::Known(entry) => {
                         self.levels.memory.put(question.cache_key.fingerprint(), entry.clone());
                         lead.land(&entry);
-                        answered.push(self.shared(question, entry));
+                        answered.push(shared(question, entry));
                     }
                 }
             }
@@ -277,17 +303,16 @@ impl Lookup {
 
     /// Finds out which keys are ours to ask for. Without a store, or if it stays away, all are: the pace bounds what
     /// that can cost.
-    async fn claim(&self, keys: &[CacheKey]) -> Vec<Claim> {
+    async fn claim(&self, keys: &[CacheKey], patience: Patience) -> Vec<Claim> {
         let now = now_millis();
-        let mut claims: Vec<Option<Claim>> = keys
-            .iter()
-            .map(|key| self.levels.memory.get(key.fingerprint()).filter(|entry| entry.is_fresh(now)).map(Claim::Known))
-            .collect();
+        let known = |key: &CacheKey| self.levels.memory.get(key.fingerprint());
+        let mut claims: Vec<Option<Claim>> =
+            keys.iter().map(|key| known(key).filter(|entry| entry.holds(now, patience)).map(Claim::Known)).collect();
         if let Some(store) = &self.levels.store {
             let unknown: Vec<CacheKey> =
                 keys.iter().zip(&claims).filter(|(_, claim)| claim.is_none()).map(|(key, _)| key.clone()).collect();
             loop {
-                let found = store.claim(&unknown).await;
+                let found = store.claim(&unknown, patience).await;
                 let waits = self.levels.away.is_waited_for(found.is_err());
                 match found {
                     Ok(found) => {
@@ -304,7 +329,7 @@ impl Lookup {
                 }
             }
         }
-        claims.into_iter().map(|claim| claim.unwrap_or(Claim::Mine)).collect()
+        claims.into_iter().map(|claim| claim.unwrap_or(Claim::Mine(None))).collect()
     }
 
     async fn fetch_all(&self, mine: Vec<(Question, Lead)>, asking: &Asking) -> Vec<(usize, Resolved)> {
@@ -332,7 +357,7 @@ impl Lookup {
                 Outcome::Failed(_) if question.stale.is_some() => (settings.failed_ttl, Duration::ZERO),
                 Outcome::Failed(_) => (settings.failed_ttl, settings.failed_ttl),
             };
-            let entry = Entry::new(&outcome, fresh);
+            let entry = Entry::new(&outcome, fresh, settings.patience());
             // Before it is told to others: whoever comes later must find it.
             if kept.is_zero() || outcome == Outcome::Failed("circuit_open".into()) {
                 given_up.push(question.cache_key.clone());
@@ -408,17 +433,17 @@ impl Lookup {
     }
 }
 
-/// Answers what the registry's file knows. It reads a disk, which is nothing for the async threads.
-async fn refer_first(registry: Arc<Registry>, keys: &Keys, rows: &mut [Option<Resolved>]) {
-    let keys: Vec<Key> = (0..keys.len()).map(|row| keys.key(row)).collect();
-    let look_up = move || keys.iter().map(|key| registry.look_up(key)).collect::<Vec<_>>();
-    let Ok(found) = tokio::task::spawn_blocking(look_up).await else { return };
-    for (row, outcome) in rows.iter_mut().zip(found) {
+/// Answers what the registry's file knows, and gives the rows of the rest.
+fn refer_first(registry: &Registry, keys: &Keys, rows: &mut Rows) -> Vec<usize> {
+    let is_unknown = |row: &usize| match registry.look_up(&keys.key(*row)) {
         // What can't be right, and what the file does not know, is for others to say.
-        if matches!(outcome, Outcome::Found(_) | Outcome::Missing(_)) {
-            *row = Some(at_once(&outcome, Source::Reference));
+        Outcome::Failed(_) => true,
+        outcome @ (Outcome::Found(_) | Outcome::Missing(_)) => {
+            rows.entry(*row, &of_row(&outcome), Source::Reference, 0);
+            false
         }
-    }
+    };
+    (0..keys.len()).filter(is_unknown).collect()
 }
 
 /// A failure that a cache remembers is no answer.
@@ -426,9 +451,17 @@ fn hit(entry: &Entry, level: Source) -> Source {
     if entry.is_answer() { level } else { Source::None }
 }
 
+/// What somebody else found out just now.
+fn shared(question: Question, entry: Entry) -> (usize, Resolved) {
+    if entry.is_answer() {
+        return (question.row, Resolved { entry, source: Source::Shared, calls: 0 });
+    }
+    (question.row, unanswered(entry, question.stale, 0))
+}
+
 /// What is said of a key whose upstream gave no answer: what was known before, if anything was.
 fn unanswered(entry: Entry, stale: Option<Entry>, calls: u32) -> Resolved {
-    match stale.filter(Entry::is_answer) {
+    match stale {
         Some(stale) => Resolved { entry: stale, source: Source::Stale, calls },
         None => Resolved { entry, source: Source::None, calls },
     }

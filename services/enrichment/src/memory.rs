@@ -8,6 +8,10 @@ use crate::answer::Entry;
 /// grows; a reference count; and the allocator's rounding.
 const OVERHEAD: usize = 144;
 
+/// Keys of a batch that are looked up before any of their answers is read, so that the processor waits for several of
+/// them at a time.
+const BLOCK: usize = 64;
+
 /// The cache of this process, bounded in bytes, in two generations: what is asked for moves to the younger one, and when
 /// that has half of the bytes, the older one goes with all that nobody has asked for since. A batch of keys is looked up
 /// under one lock. See `docs/decisions/2026-11-22-answers-in-generations.md` for why it is no cache of a library.
@@ -21,6 +25,8 @@ pub(crate) struct MemoryCache {
 struct Generations {
     young: Generation,
     old: Generation,
+    /// Those that are to be dropped when the lock is free: that takes a while.
+    outdated: Vec<Generation>,
 }
 
 #[derive(Default)]
@@ -79,7 +85,8 @@ impl Generations {
             return;
         }
         if self.young.bytes + weight(&entry) > half {
-            self.old = std::mem::take(&mut self.young);
+            let young = std::mem::take(&mut self.young);
+            self.outdated.push(std::mem::replace(&mut self.old, young));
         }
         self.young.put(fingerprint, entry);
     }
@@ -93,35 +100,40 @@ impl MemoryCache {
 
     pub(crate) fn get(&self, fingerprint: u128) -> Option<Entry> {
         let mut found = None;
-        self.get_all([fingerprint], |_, entry| found = entry.cloned());
+        self.get_all(&[fingerprint], |_| true, |_, entry| found = entry.ok().cloned());
         found
     }
 
-    /// Looks a batch of keys up, and tells `on` the place of each and what is known of it.
+    /// Looks a batch of keys up, and tells `on` the place of each with what is known of it, if that `holds`; otherwise,
+    /// as an error, with what is known all the same.
     pub(crate) fn get_all(
         &self,
-        fingerprints: impl IntoIterator<Item = u128>,
-        mut on: impl FnMut(usize, Option<&Entry>),
+        fingerprints: &[u128],
+        holds: impl Fn(&Entry) -> bool,
+        mut on: impl FnMut(usize, Result<&Entry, Option<&Entry>>),
     ) {
         let mut aged = Vec::new();
         {
             let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-            for (place, fingerprint) in fingerprints.into_iter().enumerate() {
-                let young = generations.young.entries.get(&fingerprint);
-                let found = young.or_else(|| generations.old.entries.get(&fingerprint));
-                if young.is_none() && found.is_some() {
-                    aged.push(fingerprint);
-                }
-                on(place, found);
+            let mut found = Vec::with_capacity(BLOCK.min(fingerprints.len()));
+            for (block, fingerprints) in fingerprints.chunks(BLOCK).enumerate() {
+                found.extend(fingerprints.iter().map(|fingerprint| {
+                    let young = generations.young.entries.get(fingerprint);
+                    let entry = young.or_else(|| generations.old.entries.get(fingerprint));
+                    if young.is_none() && entry.is_some() {
+                        aged.push(*fingerprint);
+                    }
+                    entry.filter(|entry| holds(entry)).ok_or(entry)
+                }));
+                found.drain(..).enumerate().for_each(|(place, found)| on(block * BLOCK + place, found));
             }
         }
         if !aged.is_empty() {
-            let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
-            for fingerprint in aged {
-                if let Some(entry) = generations.old.take(fingerprint) {
-                    generations.put(fingerprint, entry, self.half);
-                }
-            }
+            self.change(|generations| {
+                // All of them before any is put: that may make the younger generation the older one, and the older go.
+                let aged: Vec<_> = aged.iter().filter_map(|key| Some((*key, generations.old.take(*key)?))).collect();
+                aged.into_iter().for_each(|(key, entry)| generations.put(key, entry, self.half));
+            });
         }
     }
 
@@ -130,15 +142,27 @@ impl MemoryCache {
     }
 
     pub(crate) fn put_all(&self, entries: impl IntoIterator<Item = (u128, Entry)>) {
-        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
-        for (fingerprint, entry) in entries {
-            generations.old.take(fingerprint);
-            generations.put(fingerprint, entry, self.half);
-        }
+        self.change(|generations| {
+            for (fingerprint, entry) in entries {
+                generations.old.take(fingerprint);
+                generations.put(fingerprint, entry, self.half);
+            }
+        });
     }
 
     pub(crate) fn clear(&self) {
-        *self.generations.write().unwrap_or_else(PoisonError::into_inner) = Generations::default();
+        self.change(|generations| {
+            let all = std::mem::take(generations);
+            generations.outdated.extend([all.young, all.old]);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Generations)) {
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut generations);
+        let outdated = std::mem::take(&mut generations.outdated);
+        drop(generations);
+        drop(outdated);
     }
 
     /// Entries, and their bytes.
@@ -154,10 +178,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::answer::Outcome;
+    use crate::answer::{Outcome, Patience};
 
     fn entry(text: &str) -> Entry {
-        Entry::new(&Outcome::Missing(text.to_owned().into()), Duration::from_secs(60))
+        Entry::new(&Outcome::Missing(text.to_owned().into()), Duration::from_secs(60), Patience::default())
     }
 
     #[test]
@@ -181,12 +205,30 @@ mod tests {
         }
         cache.put(1, entry("second"));
         let mut found = Vec::new();
-        cache.get_all([1, 1_000, 2], |place, entry| {
-            found.push((place, entry.and_then(|e| e.reason().map(str::to_owned))))
+        let holds = |entry: &Entry| entry.reason() == Some("second");
+        cache.get_all(&[1, 1_000, 2], holds, |place, entry| {
+            let reason = |entry: &Entry| entry.reason().map(str::to_owned);
+            found.push((place, entry.map(reason).map_err(|entry| entry.and_then(reason))));
         });
-        assert_eq!(found[..2], [(0, Some("second".to_owned())), (1, None)]);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(found, [(0, Ok(text("second"))), (1, Err(None)), (2, Err(text("text")))]);
         cache.clear();
         assert_eq!((cache.size(), cache.get(1)), ((0, 0), None));
+    }
+
+    #[test]
+    fn what_was_just_asked_for_stays_also_when_it_fills_a_generation() {
+        let count = |cache: &MemoryCache, keys: std::ops::Range<u128>| {
+            let mut known = 0;
+            cache.get_all(&keys.collect::<Vec<_>>(), |_| true, |_, found| known += usize::from(found.is_ok()));
+            known
+        };
+        let cache = MemoryCache::new(32 << 10);
+        let each = (16 << 10) / weight(&entry("text")) as u128;
+        // A whole generation of them, and half of one after it.
+        (0..each * 3 / 2).for_each(|n| cache.put(n, entry("text")));
+        assert_eq!(count(&cache, 0..each), each as usize);
+        assert_eq!(count(&cache, 0..each), each as usize);
     }
 
     #[test]

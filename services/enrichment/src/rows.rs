@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{Decimal128Builder, Float64Builder, Int64Builder, StringBuilder};
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_select::take::take;
 use forebay_api::{CALLS_COLUMN, REASON_COLUMN, SOURCE_COLUMN, ServiceError};
 
 use crate::answer::{CellRef, Entry};
@@ -116,7 +117,7 @@ impl Builder {
 }
 
 /// The answer to a batch of keys, in the making: a row a key, with the columns that are wanted, the reason, the source
-/// and the calls.
+/// and the calls. Keys may be added as their answers come in; the rows are put in order at the end.
 pub(crate) struct Rows {
     fields: Vec<Field>,
     /// One a column of the enricher; none where nobody wants it.
@@ -126,6 +127,8 @@ pub(crate) struct Rows {
     reasons: StringBuilder,
     sources: StringBuilder,
     calls: Int64Builder,
+    /// Which key each row is of.
+    places: Vec<u32>,
     counts: [u64; Source::ALL.len()],
 }
 
@@ -148,12 +151,13 @@ impl Rows {
             reasons: StringBuilder::with_capacity(rows, 0),
             sources: StringBuilder::with_capacity(rows, rows * 6),
             calls: Int64Builder::with_capacity(rows),
+            places: Vec::with_capacity(rows),
             counts: [0; Source::ALL.len()],
         })
     }
 
-    /// Adds a key of which a cache, or the upstream, gave an entry.
-    pub(crate) fn entry(&mut self, entry: &Entry, source: Source, calls: u32) {
+    /// Adds the key of a place, of which a cache, or the upstream, gave an entry.
+    pub(crate) fn entry(&mut self, place: usize, entry: &Entry, source: Source, calls: u32) {
         let mut cells = entry.cells();
         for builder in &mut self.builders[..self.last] {
             match builder {
@@ -161,15 +165,15 @@ impl Rows {
                 None => cells.pass(),
             }
         }
-        self.end_row(entry.reason(), source, calls);
+        self.end_row(place, entry.reason(), source, calls);
     }
 
-    /// Adds a key that has these values, one a column of the enricher.
+    /// Adds the next key, which has these values, one a column of the enricher.
     pub(crate) fn found(&mut self, cells: &[CellRef<'_>], source: Source) {
         self.row(cells, None, source);
     }
 
-    /// Adds a key without values.
+    /// Adds the next key, without values.
     pub(crate) fn without(&mut self, reason: &str, source: Source) {
         self.row(&[], Some(reason), source);
     }
@@ -185,13 +189,14 @@ impl Rows {
                 builder.push(cells.get(column).copied().unwrap_or(CellRef::Null));
             }
         }
-        self.end_row(reason, source, 0);
+        self.end_row(self.places.len(), reason, source, 0);
     }
 
-    fn end_row(&mut self, reason: Option<&str>, source: Source, calls: u32) {
+    fn end_row(&mut self, place: usize, reason: Option<&str>, source: Source, calls: u32) {
         self.reasons.append_option(reason);
         self.sources.append_value(source.as_str());
         self.calls.append_value(i64::from(calls));
+        self.places.push(place as u32);
         self.counts[source as usize] += 1;
     }
 
@@ -200,7 +205,18 @@ impl Rows {
         &self.counts
     }
 
+    /// Where the row of each key is; none if all are in their places.
+    fn order(&self) -> Option<UInt32Array> {
+        if self.places.is_sorted() {
+            return None;
+        }
+        let mut order: Vec<u32> = (0..self.places.len() as u32).collect();
+        order.sort_by_key(|row| self.places[*row as usize]);
+        Some(order.into())
+    }
+
     pub(crate) fn finish(mut self) -> Result<RecordBatch, ServiceError> {
+        let order = self.order();
         let mut fields = self.fields;
         fields.push(Field::new(REASON_COLUMN, DataType::Utf8, true));
         fields.push(Field::new(SOURCE_COLUMN, DataType::Utf8, true));
@@ -209,7 +225,40 @@ impl Rows {
         arrays.push(Arc::new(self.reasons.finish()));
         arrays.push(Arc::new(self.sources.finish()));
         arrays.push(Arc::new(self.calls.finish()));
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
-            .map_err(|error| ServiceError::internal(format!("an answer's columns do not fit: {error}")))
+        let finish = || {
+            if let Some(order) = order {
+                arrays = arrays.iter().map(|array| take(array, &order, None)).collect::<Result<_, ArrowError>>()?;
+            }
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        };
+        finish().map_err(|error| ServiceError::internal(format!("an answer's columns do not fit: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+
+    use super::*;
+    use crate::answer::{Cell, Outcome, Patience};
+
+    #[test]
+    fn rows_are_in_the_order_of_the_keys_however_they_come_in() {
+        let column = |name: &str, data_type| ColumnSpec { name: name.to_owned(), data_type };
+        let columns = [column("name", DataType::Utf8), column("size", DataType::Int64)];
+        let entry = |cells: Vec<Cell>| Entry::new(&Outcome::Found(cells), Duration::ZERO, Patience::default());
+        let mut rows = Rows::new(&columns, &[], 4).unwrap();
+        for place in [1, 3, 2, 0] {
+            let (name, size) = (format!("n{place}"), Cell::Int(place as i64));
+            rows.entry(place, &entry(vec![Cell::Text(name.into()), size]), Source::Memory, place as u32);
+        }
+        let batch = rows.finish().unwrap();
+        let names: Vec<_> = batch.column(0).as_string::<i32>().iter().flatten().collect();
+        let numbers = |name: &str| batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!((names, numbers("size")), (vec!["n0", "n1", "n2", "n3"], vec![0, 1, 2, 3]));
+        assert_eq!((numbers(CALLS_COLUMN), batch.column_by_name(SOURCE_COLUMN).unwrap().len()), (vec![0, 1, 2, 3], 4));
     }
 }

@@ -260,11 +260,11 @@ impl forebay_api::Enrichment for Enrichment {
             Sources::Nobody(_) | Sources::Reference(_) => Vec::new(),
         };
         let (paces, keeping): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
-        let lookup = Lookup { levels: Arc::clone(&self.levels), enricher, columns: request.columns, paces };
-        let lookup = Arc::new((lookup, keeping));
+        let levels = Arc::clone(&self.levels);
+        let lookup = Arc::new(Lookup { levels, enricher, columns: request.columns, paces, _keeping: keeping });
         let rows = keys.then(move |keys| {
             let lookup = Arc::clone(&lookup);
-            async move { lookup.0.answer(&keys?).await }
+            async move { lookup.answer(keys?).await }
         });
         Ok(rows.boxed())
     }

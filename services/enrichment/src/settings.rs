@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use forebay_api::ServiceError;
 use forebay_recipe::span;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::answer::Patience;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -54,6 +57,11 @@ impl AskSettings {
             batch: number(settings, "batch", 500.0)? as usize,
             open_wait: if waits { open_wait } else { Duration::ZERO },
         })
+    }
+
+    /// What a failure may be due to besides the key and the upstream.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience(xxh3_64(format!("{:?}", (self.timeout, self.tries, self.batch)).as_bytes()) as u32)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 pub(crate) use lease::keep_share;
 pub(crate) use link::Link;
 
-use crate::answer::{Entry, now_millis};
+use crate::answer::{Entry, Patience, now_millis};
 use crate::keys::CacheKey;
 use crate::store::{Claim, Store, StoreError, StoreStats};
 
@@ -107,6 +107,7 @@ impl RedisStore {
     async fn keep(&self, key: &CacheKey, entry: &Entry, keep: Duration) -> Result<(), StoreError> {
         let mut settle = SETTLE.key(answer(key));
         settle.key(claim(key)).arg(entry.as_bytes()).arg((keep.as_millis() as u64).max(1)).arg(&self.token);
+        settle.arg(u8::from(entry.is_answer()));
         let _: i64 = self.link.script(&settle).await?;
         Ok(())
     }
@@ -157,7 +158,7 @@ impl Store for RedisStore {
         Ok(pages.into_iter().flatten().collect())
     }
 
-    async fn claim(&self, keys: &[CacheKey]) -> Result<Vec<Claim>, StoreError> {
+    async fn claim(&self, keys: &[CacheKey], patience: Patience) -> Result<Vec<Claim>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -182,19 +183,19 @@ impl Store for RedisStore {
         let mut claims = Vec::with_capacity(keys.len());
         for ((key, claimed), value) in keys.iter().zip(&answers).zip(&entries) {
             let mine = matches!(claimed, Value::Okay);
-            match entry(value).filter(|entry| entry.is_fresh(now)) {
-                Some(entry) => {
+            claims.push(match entry(value) {
+                Some(entry) if entry.holds(now, patience) => {
                     if mine {
                         needless.push(key.clone());
                     }
-                    claims.push(Claim::Known(entry));
+                    Claim::Known(entry)
                 }
-                None if mine => {
+                known if mine => {
                     guard(&self.held).insert(key.clone());
-                    claims.push(Claim::Mine);
+                    Claim::Mine(known)
                 }
-                None => claims.push(Claim::Theirs),
-            }
+                Some(_) | None => Claim::Theirs,
+            });
         }
         if !needless.is_empty()
             && let Err(error) = self.give_up(&needless).await
@@ -274,3 +275,6 @@ impl Store for RedisStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::answer::Entry;
+use crate::answer::{Entry, Patience};
 use crate::keys::CacheKey;
 
 /// The cache behind the process' own failed. The message never holds a key.
@@ -13,8 +13,9 @@ pub(crate) struct StoreError(pub(crate) String);
 /// What somebody who wants to ask upstream for a key finds.
 #[derive(Clone, Debug)]
 pub(crate) enum Claim {
-    /// The key is the caller's to ask for, until it is settled or given up.
-    Mine,
+    /// The key is the caller's to ask for, until it is settled or given up. What is known of it, if anything is, does
+    /// not hold.
+    Mine(Option<Entry>),
     /// Somebody has the answer by now.
     Known(Entry),
     /// Somebody else is asking.
@@ -38,10 +39,10 @@ pub(crate) trait Store: Send + Sync {
     /// What is known of each key, fresh or not.
     async fn get(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>, StoreError>;
 
-    /// Takes keys to ask for, among all processes.
-    async fn claim(&self, keys: &[CacheKey]) -> Result<Vec<Claim>, StoreError>;
+    /// Takes keys to ask for with this patience, among all processes.
+    async fn claim(&self, keys: &[CacheKey], patience: Patience) -> Result<Vec<Claim>, StoreError>;
 
-    /// Keeps an answer for `keep`, and ends the claim.
+    /// Keeps an answer for `keep`, and ends the claim. A failure takes the place of no answer, however old that is.
     async fn settle(&self, key: &CacheKey, entry: &Entry, keep: Duration) -> Result<(), StoreError>;
 
     /// Ends claims without an answer.

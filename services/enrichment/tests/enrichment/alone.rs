@@ -134,11 +134,30 @@ async fn who_demands_too_much_opens_the_circuit_for_himself_only() {
     let config = RegistryConfig { latency: Duration::from_millis(60), ..RegistryConfig::default() };
     let upstream = Upstream::start(config).await;
     let service = service(CacheLocation::Memory).await;
+    let (mine, others) = (npis(100_000_000, 40), npis(200_000_000, 40));
     let hasty = settings(&upstream.url(), &[("timeout", "5ms"), ("on_open", "null"), ("tries", "1")]);
-    let hasty = ask(&service, "nppes", hasty, &npis(100_000_000, 40)).await;
+    let hasty = ask(&service, "nppes", hasty, &mine).await;
     assert!(hasty.reason(Some("circuit_open")) > 0 && hasty.reason(None) == 0);
     let patient = settings(&upstream.url(), &[("on_open", "null")]);
-    assert_eq!(ask(&service, "nppes", patient, &npis(200_000_000, 40)).await.reason(None), 40);
+    assert_eq!(ask(&service, "nppes", patient, &others).await.reason(None), 40);
+}
+
+#[tokio::test]
+async fn who_gives_up_early_has_not_asked_for_the_others() {
+    let config = RegistryConfig { latency: Duration::from_millis(60), ..RegistryConfig::default() };
+    let upstream = Upstream::start(config).await;
+    let service = service(CacheLocation::Memory).await;
+    let keys = npis(100_000_000, 6);
+    let hasty = settings(&upstream.url(), &[("timeout", "5ms"), ("tries", "1")]);
+    let first = ask(&service, "nppes", hasty.clone(), &keys[..3]).await;
+    // He comes first here too, and others wait for what he is told.
+    let at_once = ask(&service, "nppes", hasty.clone(), &keys[3..]);
+    let patient = ask(&service, "nppes", settings(&upstream.url(), &[]), &keys);
+    let (at_once, patient) = tokio::join!(at_once, patient);
+    assert_eq!([&first, &at_once].map(|answers| answers.reason(Some("upstream_timeout"))), [3, 3]);
+    assert_eq!(patient.reason(None), 6, "{:?}", patient.column("_reason"));
+    // What was answered since then is an answer for him too.
+    assert_eq!(ask(&service, "nppes", hasty, &keys).await.source("memory"), 6);
 }
 
 #[tokio::test]
@@ -146,11 +165,11 @@ async fn an_answer_that_is_out_of_date_is_asked_for_again_once() {
     let upstream = Upstream::start(RegistryConfig::default()).await;
     let folder = tempfile::tempdir().unwrap();
     let service = service(CacheLocation::File(folder.path().join(CACHE_FILE))).await;
-    let (keys, settings) = (npis(100_000_000, 50), settings(&upstream.url(), &[("ttl", "2s")]));
-    ask(&service, "nppes", settings.clone(), &keys).await;
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
-    let late = ask(&service, "nppes", settings.clone(), &keys).await;
+    let (keys, long) = (npis(100_000_000, 50), settings(&upstream.url(), &[]));
+    ask(&service, "nppes", settings(&upstream.url(), &[("ttl", "1ms")]), &keys).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let late = ask(&service, "nppes", long.clone(), &keys).await;
     assert_eq!((late.source("upstream"), late.calls(), upstream.registry.requests()), (50, 50, 100));
-    let again = ask(&service, "nppes", settings, &keys).await;
+    let again = ask(&service, "nppes", long, &keys).await;
     assert_eq!((again.calls(), upstream.registry.requests()), (0, 100));
 }

@@ -76,6 +76,35 @@ async fn what_was_known_once_is_better_than_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_too_old_for_somebody_is_not_given_to_him() {
+    let upstream = Upstream::start(RegistryConfig::default()).await;
+    let service = service(CacheLocation::Memory).await;
+    let keys = npis(100_000_000, 4);
+    ask(&service, "nppes", settings(&upstream.url(), &[("ttl", "1ms")]), &keys).await;
+    upstream.registry.set_faults(vec!["5xx=1".parse().unwrap()]);
+    let in_need = async |more: &[(&str, &str)]| {
+        let more = [&[("on_open", "null"), ("tries", "1")], more].concat();
+        ask(&service, "nppes", settings(&upstream.url(), &more), &keys).await
+    };
+    assert_eq!(in_need(&[]).await.source("stale"), 4);
+    assert_eq!(in_need(&[("stale", "0s")]).await.reason(Some("upstream_status_503")), 4);
+}
+
+#[tokio::test]
+async fn a_failure_is_remembered_as_often_as_it_comes() {
+    let upstream = Upstream::start(RegistryConfig::default()).await;
+    upstream.registry.set_faults(vec!["5xx=1".parse().unwrap()]);
+    let service = service(CacheLocation::Memory).await;
+    let mut calls = Vec::new();
+    for failed_ttl in ["1ms", "60s", "60s"] {
+        let more = [("tries", "1"), ("failed_ttl", failed_ttl)];
+        calls.push(ask(&service, "nppes", settings(&upstream.url(), &more), &npis(100_000_000, 1)).await.calls());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(calls, [1, 1, 0]);
+}
+
+#[tokio::test]
 async fn retry_after_is_kept_to() {
     let upstream = Upstream::start(RegistryConfig::default()).await;
     upstream.registry.set_faults(vec!["429=1".parse().unwrap()]);
