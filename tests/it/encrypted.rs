@@ -83,12 +83,15 @@ fn catalog_queue_and_cache_are_reached_over_tls_and_a_stranger_is_not_believed()
     let addresses =
         [("FOREBAY_CATALOG_URL", &*catalog), ("FOREBAY_QUEUE_URL", &*queue), ("FOREBAY_CACHE_URL", &*cache)];
 
-    // Whom the system trusts has not signed this.
-    let stranger = serve(&scratch, free_port(), &addresses, "stranger.log");
+    // Whom the system trusts has signed neither server's certificate.
     let log = |name: &str| std::fs::read_to_string(scratch.path(name)).unwrap();
-    wait_for("a word of the certificate", || log("stranger.log").contains("certificate"));
-    drop(stranger);
-    assert!(!log("stranger.log").contains(PASSWORD), "{}", log("stranger.log"));
+    let unsigned = format!("{}?sslmode=verify-full", postgres.url());
+    let catalog_only = [("FOREBAY_CATALOG_URL", &*unsigned)];
+    for (name, addresses) in [("catalog.log", catalog_only.as_slice()), ("redis.log", &addresses)] {
+        let stranger = serve(&scratch, free_port(), addresses, name);
+        wait_for("a word of the certificate", || log(name).contains("certificate"));
+        drop(stranger);
+    }
 
     let believing: Vec<_> = addresses.into_iter().chain([("SSL_CERT_FILE", &*ca)]).collect();
     let gateway = free_port();
@@ -108,7 +111,7 @@ fn catalog_queue_and_cache_are_reached_over_tls_and_a_stranger_is_not_believed()
     let mut stats = scratch.command(&["cache", "stats"]);
     let stats = stats.env("FOREBAY_CACHE_URL", &cache).env("SSL_CERT_FILE", &ca).output().unwrap();
     assert!(stats.status.success(), "{}", String::from_utf8_lossy(&stats.stderr));
-    for name in ["services.log", "stranger.log"] {
+    for name in ["services.log", "catalog.log", "redis.log"] {
         assert!(!log(name).contains(PASSWORD), "{name}: {}", log(name));
     }
 }
