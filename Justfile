@@ -26,6 +26,10 @@ chaos faults="200" seed="7":
 cost:
     tests/run --test it a_chunk_without_data -- --ignored --nocapture
 
+# Measures the ways into PostgreSQL with 300,000 rows of a table: just copy forebay-out/observations/part-….parquet
+copy observations:
+    FOREBAY_OBSERVATIONS={{observations}} tests/run --test speed -- --ignored --nocapture
+
 # Measures separate services against one process, in turns: just services patients.ndjson 5
 services input rounds="5": build
     tests/measure/services.py target/release/forebay {{input}} {{rounds}}

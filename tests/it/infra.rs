@@ -157,3 +157,28 @@ fn the_scaling_and_the_dashboard_ask_for_metrics_that_exist() {
         assert!(found > 0, "{place}");
     }
 }
+
+/// Crates of others that a build has, with the features that they are asked for.
+fn third_party(selection: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--prefix", "none", "--format", "{p} [{f}]"])
+        .args(selection)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)").to_owned())
+        .filter(|line| !line.contains("forebay"))
+        .collect()
+}
+
+#[test]
+fn a_test_after_a_run_compiles_no_crate_of_others_again() {
+    let run = third_party(&["--edges", "normal,build", "--package", "forebay"]);
+    let test = third_party(&["--workspace", "--features", "forebay/faults,forebay/ner"]);
+    let again: Vec<_> = run.difference(&test).collect();
+    assert!(run.len() > 300 && again.is_empty(), "name the features of {again:?} in services/forebay/Cargo.toml");
+}

@@ -20,6 +20,8 @@ where
         let mut plain = Vec::new();
         match sealed.try_next().await? {
             Some(piece) => {
+                // What the piece before left comes too: at most a frame. Room to grow in would be held as long as these bytes.
+                plain.reserve_exact(piece.len() + FRAME_BYTES);
                 opener.push(&piece, &mut plain)?;
                 Ok(Some((Bytes::from(plain), Some((opener, sealed)))))
             }

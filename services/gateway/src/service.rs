@@ -30,7 +30,7 @@ use crate::reach::Reach;
 use crate::sent::{SentFrames, resume_point};
 use crate::waits::Waits;
 
-/// Shortest time between two events of a watched job.
+/// Time between two events of a watched job, unless it ends before.
 const WATCH: Duration = Duration::from_millis(200);
 
 /// The stage that workers spend waiting for the storage writer in.

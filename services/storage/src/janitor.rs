@@ -26,9 +26,10 @@ const PAGE: usize = 500;
 /// Deletes what dead processes left in the folders of tables: uploads that were begun, and files of groups that will
 /// never be committed; and what is staged of jobs that were cancelled.
 ///
-/// Only what carries this catalog's name is touched, is an hour old, and belongs to a group that the catalog has given
-/// up or never had; and never a file that a table's log names. So any number of writers may have one at the same time.
-/// What a writer itself gives up it deletes at once: this is for what was cut off even in that.
+/// Of tables, only what carries this catalog's name is touched, is an hour old, and belongs to a group that the catalog
+/// has given up or never had; and never a file that a table's log names. Of staging, only this catalog's folder. So any
+/// number of writers may have one at the same time. What a writer itself gives up it deletes at once: this is for what
+/// was cut off even in that.
 ///
 /// Some stores (MinIO) list uploads only of the very object that is asked for. There uploads are found when their
 /// group is recovered, and not here.

@@ -1,18 +1,21 @@
 //! The unique keys of a chunk, found without a copy of any.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{ArrowError, DataType};
 use datafusion::arrow::compute::{cast, concat, take};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Keys that there is room for from the start: most chunks have no more.
 const KEYS: usize = 32_768;
+
+/// Another in each process: who sends keys can't know which of them have the same hash.
+static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("keys"));
 
 /// No other key.
 const LAST: u32 = u32::MAX;
@@ -121,10 +124,8 @@ impl Part {
     fn hash(&self, hashes: &mut [u64]) {
         match self {
             Self::Text(column) => {
-                mix(
-                    hashes,
-                    |row| if column.is_null(row) { xxh3_64(b"") } else { xxh3_64(column.value(row).as_bytes()) },
-                )
+                let seed = *SEED;
+                mix(hashes, |row| xxh3_64_with_seed(text(column, row).as_bytes(), seed));
             }
             Self::Int32(column) => {
                 mix(hashes, |row| number(column.is_valid(row).then(|| i64::from(column.value(row)))))
@@ -158,7 +159,7 @@ fn value<T: arrow_array::ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: us
 /// A number's hash: numbers that are close must not be close any more.
 fn number(value: Option<i64>) -> u64 {
     let value = value.map_or(0x9e37_79b9_7f4a_7c15, |value| value as u64);
-    let spread = u128::from(value ^ 0xa076_1d64_78bd_642f) * 0xe703_7ed1_a0b4_28db;
+    let spread = u128::from(value ^ *SEED) * 0xe703_7ed1_a0b4_28db;
     spread as u64 ^ (spread >> 64) as u64
 }
 
@@ -178,7 +179,7 @@ impl Hasher for Hashed {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.0 ^= xxh3_64(bytes);
+        self.0 ^= xxh3_64_with_seed(bytes, *SEED);
     }
 
     fn write_u64(&mut self, hash: u64) {

@@ -6,11 +6,31 @@ use std::time::{Duration, Instant};
 use forebay_enrichment::{CacheLocation, Enrichment};
 use forebay_standin::RegistryConfig;
 use forebay_testing::redis::Redis;
+use tokio::runtime::Runtime;
 
 use crate::support::{Upstream, ask, npis, service, settings};
 
 async fn replica(redis: &Redis) -> Arc<Enrichment> {
     service(CacheLocation::Redis(redis.url())).await
+}
+
+/// A replica that asks in a runtime of its own, which is shut down with everything that it does, as a process that is
+/// killed.
+fn doomed(redis: &Redis, upstream: &Upstream, rate: &'static str, keys: &[String]) -> Runtime {
+    let (url, redis, keys) = (upstream.url(), redis.url(), keys.to_owned());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.spawn(async move {
+        let replica = service(CacheLocation::Redis(redis)).await;
+        ask(&replica, "nppes", settings(&url, &[("rate", rate)]), &keys).await
+    });
+    runtime
+}
+
+/// Waits for so many requests.
+async fn until(upstream: &Upstream, requests: u64) {
+    while upstream.registry.requests() < requests {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -43,19 +63,8 @@ async fn what_a_dead_replica_held_comes_back() {
     let redis = Redis::start();
     let upstream = Upstream::start(RegistryConfig { rate: Some(20), ..RegistryConfig::default() }).await;
     let keys = npis(100_000_000, 60);
-    let dead = {
-        // A runtime of its own, which is shut down with everything that it does, as a process that is killed.
-        let (url, redis, keys) = (upstream.url(), redis.url(), keys.clone());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.spawn(async move {
-            let replica = service(CacheLocation::Redis(redis)).await;
-            ask(&replica, "nppes", settings(&url, &[("rate", "20")]), &keys).await
-        });
-        runtime
-    };
-    while upstream.registry.requests() < 5 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let dead = doomed(&redis, &upstream, "20", &keys);
+    until(&upstream, 5).await;
     dead.shutdown_background();
     let replica = replica(&redis).await;
     let started = Instant::now();
@@ -65,6 +74,43 @@ async fn what_a_dead_replica_held_comes_back() {
     assert!(upstream.repeated() <= 5, "{}", upstream.repeated());
     assert!(upstream.most_in_a_second() <= 20, "{}", upstream.most_in_a_second());
     assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+}
+
+/// One of so many replicas dies while all ask, and another is started in its place.
+async fn one_dies(replicas: usize) {
+    let redis = Redis::start();
+    let upstream = Upstream::start(RegistryConfig { rate: Some(40), ..RegistryConfig::default() }).await;
+    let keys = npis(100_000_000, 200);
+    let dead = doomed(&redis, &upstream, "40", &keys);
+    let asked = (1..=replicas).map(|n| {
+        let (redis, upstream, mut keys) = (&redis, &upstream, keys.clone());
+        async move {
+            if n == replicas {
+                until(upstream, 100).await;
+            }
+            keys.rotate_left(n * 40);
+            ask(&replica(redis).await, "nppes", settings(&upstream.url(), &[("rate", "40")]), &keys).await
+        }
+    });
+    let killed = async {
+        until(&upstream, 80).await;
+        dead.shutdown_background();
+    };
+    let (answers, ()) = tokio::join!(futures::future::join_all(asked), killed);
+    assert!(answers.iter().all(|answers| answers.reason(None) == 200));
+    assert!(upstream.most_in_a_second() <= 40, "{replicas}: {}", upstream.most_in_a_second());
+    // What the dead one had asked for and not been told.
+    assert!(upstream.repeated() <= 5, "{replicas}: {}", upstream.repeated());
+}
+
+#[tokio::test]
+async fn one_of_two_replicas_dies_and_is_replaced() {
+    one_dies(2).await;
+}
+
+#[tokio::test]
+async fn one_of_four_replicas_dies_and_is_replaced() {
+    one_dies(4).await;
 }
 
 #[tokio::test]
