@@ -7,7 +7,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, UInt32Array, new_null_array};
 use forebay_recipe::{
-    Identifies, Layout, Profile, Recipe, RedactDates, RedactStep, RedactStyle, Step, Treatment, days_from_civil,
+    DateFields, Identifies, Layout, Profile, Recipe, RedactDates, RedactStep, RedactStyle, Step, Treatment,
+    days_from_civil,
 };
 use forebay_redact::{Class, Classes, Dates, Key, Policy, Redacted, Redactor, Style};
 
@@ -196,12 +197,22 @@ impl Redaction {
     }
 }
 
-fn policy(recipe: &Recipe, step: &RedactStep) -> Result<Policy, Failure> {
-    let classes = match recipe.profile() {
-        Profile::Limited => Classes::ALL.without(&[Class::Date, Class::Age, Class::Place, Class::Zip]),
+/// What is looked for in a text.
+fn classes(recipe: &Recipe, dates: RedactDates) -> Classes {
+    let stays = [Class::Age, Class::Place, Class::Zip];
+    match recipe.profile() {
+        // A true date beside a moved one of the same subject tells by how much all of its dates were moved.
+        Profile::Limited if dates == RedactDates::Shift || recipe.dates == DateFields::Shift => {
+            Classes::ALL.without(&stays)
+        }
+        Profile::Limited => Classes::ALL.without(&stays).without(&[Class::Date]),
         Profile::SafeHarbor | Profile::Public => Classes::ALL,
-    };
+    }
+}
+
+fn policy(recipe: &Recipe, step: &RedactStep) -> Result<Policy, Failure> {
     let (style, dates) = (step.style(recipe), step.dates(recipe));
+    let classes = classes(recipe, dates);
     let keyed = style == RedactStyle::Pseudonym || dates == RedactDates::Shift;
     let key = if keyed { Some(key()?) } else { None };
     let style = match style {
@@ -254,12 +265,13 @@ fn replace(batch: &mut RecordBatch, column: usize, values: ArrayRef) -> Result<(
     Ok(())
 }
 
-/// A token for each value.
+/// A token for each value; several values in one text stand on lines of their own, as where texts are searched for them.
 fn to_tokens(column: &ArrayRef, class: Option<Class>, key: &Key) -> ArrayRef {
     let (Some(values), Some(class)) = (column.as_string_opt::<i32>(), class) else {
         return new_null_array(column.data_type(), column.len());
     };
-    Arc::new(values.iter().map(|value| value.map(|value| key.token(class, value))).collect::<StringArray>())
+    let tokens = |text: &str| text.lines().map(|value| key.token(class, value)).collect::<Vec<_>>().join("\n");
+    Arc::new(values.iter().map(|text| text.map(tokens)).collect::<StringArray>())
 }
 
 /// Dates and moments some days later, as `days` says for each row, but not before a year; null where it says nothing.
@@ -320,12 +332,41 @@ mod tests {
     use arrow_array::{Date32Array, TimestampMicrosecondArray};
 
     #[test]
+    fn the_column_of_spans_is_what_the_redactor_makes() {
+        assert_eq!(forebay_recipe::ColumnType::Spans.data_type(), forebay_redact::places_type());
+    }
+
+    #[test]
     fn zip_codes_keep_three_digits_of_large_areas() {
         for (code, area) in
             [("02114", "021"), ("03601-1234", "000"), ("1", "000"), ("A1B 2C3", "000"), (" 90210", "902")]
         {
             assert_eq!(zip3(code), area, "{code}");
         }
+    }
+
+    #[test]
+    fn true_dates_stay_in_texts_only_where_none_is_moved() {
+        let text = forebay_recipe::SHIPPED.iter().find(|(name, _)| *name == "clinical").unwrap().1;
+        let mut recipe = Recipe::parse("clinical", text).unwrap();
+        let has_dates = |recipe: &Recipe, dates| classes(recipe, dates).has(Class::Date);
+        assert!(has_dates(&recipe, RedactDates::Style));
+        recipe.profile = Profile::Limited;
+        assert!(!has_dates(&recipe, RedactDates::Style) && has_dates(&recipe, RedactDates::Shift));
+        recipe.dates = DateFields::Shift;
+        let limited = classes(&recipe, RedactDates::Style);
+        assert!(limited.has(Class::Date) && limited.has(Class::Name) && !limited.has(Class::Age));
+    }
+
+    #[test]
+    fn each_of_several_values_has_the_token_that_it_has_alone() {
+        let key = Key::new(b"0123456789abcdef").unwrap();
+        let numbers: ArrayRef = Arc::new(StringArray::from(vec![Some("A-1\nB 2"), Some("b2"), None]));
+        let tokens = to_tokens(&numbers, Some(Class::Mrn), &key);
+        let tokens = tokens.as_string::<i32>();
+        let (first, second) = tokens.value(0).split_once('\n').unwrap();
+        assert_eq!((first, second), (key.token(Class::Mrn, "A-1").as_str(), tokens.value(1)));
+        assert!(tokens.is_null(2));
     }
 
     #[test]

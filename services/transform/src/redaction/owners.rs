@@ -1,6 +1,8 @@
 //! Whose row is whose: which rows share what is known of a person, and the days by which dates are moved.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
@@ -20,7 +22,7 @@ pub(super) struct Owners {
     /// For every group, its record.
     records: Vec<u32>,
     /// For every group, whose it is.
-    subjects: Vec<Option<String>>,
+    subjects: Vec<Option<Arc<str>>>,
     /// Whether a record can have more than one group.
     several: bool,
 }
@@ -29,7 +31,7 @@ impl Owners {
     pub(super) fn of(layout: &Layout, batches: &[RecordBatch], parents: &[UInt32Array]) -> Self {
         let several = matches!(layout.records, Records::Kinds(_));
         let mut owners = Self { groups: Vec::new(), records: Vec::new(), subjects: Vec::new(), several };
-        let mut seen: HashMap<(u32, Option<String>), u32> = HashMap::new();
+        let mut seen: HashMap<(u32, Option<Cow<'_, str>>), u32> = HashMap::new();
         for (index, table) in layout.tables.iter().enumerate() {
             let above = parents[index].values();
             let groups = match table.parent {
@@ -41,9 +43,11 @@ impl Owners {
                     for (row, &record) in above.iter().enumerate() {
                         let subject = owner(row);
                         groups.push(if several {
-                            *seen.entry((record, subject.clone())).or_insert_with(|| owners.add(record, subject))
+                            *seen
+                                .entry((record, subject))
+                                .or_insert_with_key(|(record, subject)| owners.add(*record, subject.as_deref()))
                         } else {
-                            owners.add(record, subject)
+                            owners.add(record, subject.as_deref())
                         });
                     }
                     groups
@@ -54,9 +58,9 @@ impl Owners {
         owners
     }
 
-    fn add(&mut self, record: u32, subject: Option<String>) -> u32 {
+    fn add(&mut self, record: u32, subject: Option<&str>) -> u32 {
         self.records.push(record);
-        self.subjects.push(subject);
+        self.subjects.push(subject.map(Arc::from));
         (self.records.len() - 1) as u32
     }
 
@@ -96,7 +100,7 @@ impl Owners {
         let shared = self.shared(&own);
         let sets = own.into_iter().enumerate().map(|(group, values)| {
             let others = shared.get(&self.records[group]).into_iter().flatten().copied();
-            redactor.known(self.subjects[group].as_deref().unwrap_or_default(), values.into_iter().chain(others))
+            redactor.known(self.subjects[group].clone().unwrap_or_default(), values.into_iter().chain(others))
         });
         sets.collect()
     }
@@ -120,15 +124,30 @@ impl Owners {
     }
 }
 
-fn subject_at(subjects: &ArrayRef, row: usize) -> Option<String> {
+/// Whose a row is; an empty text, as what is left of the reference `Patient/`, names nobody.
+fn subject_at(subjects: &ArrayRef, row: usize) -> Option<Cow<'_, str>> {
     if subjects.is_null(row) {
         return None;
     }
     if let Some(texts) = subjects.as_string_opt::<i32>() {
-        return Some(texts.value(row).to_owned());
+        return Some(texts.value(row)).filter(|text| !text.is_empty()).map(Cow::Borrowed);
     }
     if let Some(numbers) = subjects.as_primitive_opt::<Int64Type>() {
-        return Some(numbers.value(row).to_string());
+        return Some(numbers.value(row).to_string().into());
     }
-    subjects.as_primitive_opt::<Int32Type>().map(|numbers| numbers.value(row).to_string())
+    subjects.as_primitive_opt::<Int32Type>().map(|numbers| numbers.value(row).to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{Int64Array, StringArray};
+
+    #[test]
+    fn an_empty_subject_is_none() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), Some(""), None]));
+        assert_eq!([0, 1, 2].map(|row| subject_at(&texts, row)), [Some("a".into()), None, None]);
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        assert_eq!(subject_at(&numbers, 0).as_deref(), Some("7"));
+    }
 }
