@@ -89,7 +89,8 @@ async fn one_dies(replicas: usize) {
                 until(upstream, 100).await;
             }
             keys.rotate_left(n * 40);
-            ask(&replica(redis).await, "nppes", settings(&upstream.url(), &[("rate", "40")]), &keys).await
+            let replica = replica(redis).await;
+            ask(&replica, "nppes", settings(&upstream.url(), &[("rate", "40")]), &keys).await
         }
     });
     let killed = async {
