@@ -216,6 +216,7 @@ async fn calls(catalog: &Catalog, job: JobId) {
             assert!(catalog.mark_written(claim.chunk, claim.attempt, group, &written()).await.unwrap());
         }
         catalog.renew(ME, LEASE).await.unwrap();
+        catalog.staged_keys_to_delete(200).await.unwrap();
         catalog.has_running_jobs().await.unwrap();
         catalog.written_jobs(None, 200).await.unwrap();
         catalog.fail_over_reject_limit().await.unwrap();

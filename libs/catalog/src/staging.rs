@@ -27,10 +27,14 @@ impl Catalog {
     /// Objects in staging that nothing will read again: their chunks are all committed, or their job is cancelled.
     /// At most `limit`. Delete them, then forget them.
     pub async fn staged_keys_to_delete(&self, limit: u32) -> Result<Vec<StagedKey>> {
-        let unneeded = Condition::any()
-            .add(staged::Column::Pending.eq(0))
-            .add(staged::Column::Job.in_subquery(jobs_in(JobState::Cancelled)));
-        let rows = staged::Entity::find().filter(unneeded).limit(u64::from(limit)).all(&self.db).await?;
+        // Two statements, each with an index: for one or the other condition in one, PostgreSQL reads all that is staged.
+        let first = |limit: u64| staged::Entity::find().limit(limit);
+        let mut rows = first(u64::from(limit)).filter(staged::Column::Pending.eq(0)).all(&self.db).await?;
+        let left = u64::from(limit) - rows.len() as u64;
+        if left > 0 {
+            let cancelled = staged::Column::Job.in_subquery(jobs_in(JobState::Cancelled));
+            rows.extend(first(left).filter(cancelled).filter(staged::Column::Pending.ne(0)).all(&self.db).await?);
+        }
         Ok(rows.into_iter().map(|row| StagedKey { job: JobId(row.job), key: row.key }).collect())
     }
 

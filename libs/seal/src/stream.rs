@@ -2,6 +2,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
+use crate::cipher::FRAME_BYTES;
 use crate::{Keyring, Opener, SealError};
 
 /// Opens a stream of pieces of a sealed object. The pieces that come out are at most a frame larger than those that

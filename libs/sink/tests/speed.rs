@@ -1,10 +1,6 @@
 //! What the ways into PostgreSQL bear. Figures, not checks of a commit: `just copy OBSERVATIONS.parquet`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a measurement that can't go on has failed, and says why"
-)]
+#![expect(clippy::unwrap_used, reason = "a measurement that can't go on has failed, and says why")]
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use forebay_types::{ChunkId, ChunkSource, GroupId, JobState};
+use forebay_types::{ChunkId, ChunkSource, GroupId, JobId, JobState};
 
 use super::{Db, LEASE, ME, claim, commit, count, cursor, file, frame, new_job, on_both, open, write, written};
 use crate::{Catalog, CatalogError, CommitResult, Conflict, NewChunk, NewJob, StagedKey, UnpublishedGroup};
