@@ -52,7 +52,7 @@ impl Failure {
             Self::Catalog(CatalogError::Conflict(conflict)) => ServiceError::new(
                 ErrorKind::Unreachable,
                 "SUPERSEDED",
-                format!("another submission goes on with this job's input, or the job has ended ({conflict})"),
+                format!("another submission goes on with this job's input ({conflict})"),
             ),
             failure => failure.into(),
         }

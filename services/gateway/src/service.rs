@@ -7,8 +7,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use async_trait::async_trait;
 use forebay_api::{
-    Accepted, BoxStream, Caller, Constraint, InputFrame, JobProgress, JobSummary, Observer, RejectRow, ServiceError,
-    SubmitEvent, SubmitRequest, TableRows,
+    Accepted, BoxStream, Caller, Constraint, ErrorKind, InputFrame, JobProgress, JobSummary, Observer, RejectRow,
+    ServiceError, SubmitEvent, SubmitRequest, TableRows,
 };
 use forebay_budget::{Budget, Pool};
 use forebay_catalog::{Catalog, Job, JobProgressRow};
@@ -174,7 +174,7 @@ impl Gateway {
                 },
                 Err(failure) if failure.is_interruption() => {
                     tracing::info!(job.id = %id, error = %failure, "the input of a job was interrupted");
-                    Err(failure.interrupted())
+                    Err(why_it_ended(&catalog, id).await.unwrap_or_else(|| failure.interrupted()))
                 }
                 Err(failure) => {
                     let error = ServiceError::from(failure);
@@ -189,6 +189,17 @@ impl Gateway {
             drop(events.send(event).await);
         });
     }
+}
+
+/// What a client is told whose job ended before its input did: there is no use in sending it again.
+async fn why_it_ended(catalog: &Catalog, id: JobId) -> Option<ServiceError> {
+    let job = catalog.job(id).await.ok()?;
+    let (reason, message) = match job.state {
+        JobState::Failed => ("JOB_FAILED", job.error.unwrap_or_else(|| format!("job '{}' has failed", job.key))),
+        JobState::Cancelled => ("JOB_CANCELLED", format!("job '{}' was cancelled", job.key)),
+        JobState::Running | JobState::Done => return None,
+    };
+    Some(ServiceError::new(ErrorKind::FailedPrecondition, reason, message))
 }
 
 fn progress(row: JobProgressRow, framing: Option<&Waits>) -> JobProgress {
