@@ -149,7 +149,7 @@ pub(crate) async fn client(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>, sub
                 submission.done.store(true, Ordering::Relaxed);
                 return;
             }
-            Err(error) => sim.note(&format!("submission: {error}")),
+            Err(error) => sim.note_failure("submission failed", &error),
         }
         forebay_runtime::sleep(Duration::from_millis(300)).await;
     }
@@ -171,7 +171,7 @@ pub(crate) async fn cancel(sim: Sim, catalog: Arc<Catalog>, plan: Arc<Plan>, sub
             }
             Err(CatalogError::Conflict(Conflict::JobState { state: JobState::Done, .. })) => return,
             // One that has failed is submitted again.
-            Err(error) => sim.note(&format!("cancelling: {error}")),
+            Err(error) => sim.note_failure("cancelling failed", &error),
         }
         forebay_runtime::sleep(Duration::from_millis(100)).await;
     }

@@ -114,7 +114,7 @@ impl Cluster {
             };
             for claim in claims {
                 if let Err(error) = transform.settle_death(&claim).await {
-                    sim.note(&format!("death of {} not settled: {error}", claim.chunk));
+                    sim.note_failure(&format!("death of {} not settled", claim.chunk), &error);
                     break;
                 }
             }

@@ -184,6 +184,16 @@ impl Sim {
         }
     }
 
+    /// Notes that something failed. Why is no part of the trace: errors name places, and those the catalog, whose
+    /// identity is another in each run.
+    #[expect(clippy::print_stdout, reason = "whoever runs one seed wants to see what happens")]
+    pub(crate) fn note_failure(&self, what: &str, error: &dyn std::fmt::Display) {
+        self.note(what);
+        if self.state().verbose {
+            println!("           {error}");
+        }
+    }
+
     pub(crate) fn trace(&self) -> (u64, u64, u64) {
         let state = self.state();
         (state.trace.finish(), state.events, state.failed_calls)
