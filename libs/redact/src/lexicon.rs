@@ -195,12 +195,10 @@ impl Lexicon {
         let (mut slot, tag) = place_of(hash);
         loop {
             let entry = self.slots[slot];
-            if entry >> 32 == tag && entry != 0 {
+            // A free slot says of a word what is to be said of an unknown one: a processor cannot foresee which it is.
+            if (entry == 0) | (entry >> 32 == tag) {
                 let flags = entry as u32;
                 return (Lexeme(flags & 0xffff), self.cue_sets[(flags >> CUE_SHIFT) as usize]);
-            }
-            if entry == 0 {
-                return (Lexeme(0), 0);
             }
             slot = (slot + 1) % SLOTS;
         }

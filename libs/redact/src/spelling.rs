@@ -3,6 +3,7 @@ use crate::lexicon::WordHash;
 use crate::token::Shape;
 
 /// How a word is spelt, as far as it was read.
+#[derive(Clone, Copy)]
 pub(crate) struct Spelling {
     hash: WordHash,
     letters: u32,
@@ -19,35 +20,33 @@ impl Spelling {
 
     /// Takes the ASCII letters that `bytes` begins with, eight at most, and says how many they are.
     #[inline]
-    pub(crate) fn ascii(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn ascii(self, bytes: &[u8]) -> (Self, usize) {
         const EACH: u64 = 0x0101_0101_0101_0101;
-        let mut eight = [0; 8];
-        match bytes.first_chunk() {
-            Some(first) => eight = *first,
-            None => eight[..bytes.len()].copy_from_slice(bytes),
-        }
         // A byte in each lane, the first one lowest. No sum of seven bits and these carries into the next lane.
-        let block = u64::from_le_bytes(eight);
+        let block = first_eight(bytes);
         let folded = block | (0x20 * EACH);
         let seven = folded & (0x7f * EACH);
         let from_a = seven + (0x80 - u64::from(b'a')) * EACH;
         let above_z = seven + (0x7f - u64::from(b'z')) * EACH;
         let others = !(from_a & !above_z & !block) & (0x80 * EACH);
         let count = others.trailing_zeros() / 8;
-        if count > 0 {
-            let taken = u64::MAX >> (64 - 8 * count);
-            let uppers = !block & (0x20 * EACH) & taken;
-            self.hash = self.hash.push_all(folded & taken, count);
-            if uppers != 0 {
-                self.first_upper |= self.letters == 0 && uppers & 0xff != 0;
-                self.uppers += uppers.count_ones();
-            }
-            self.letters += count;
+        if count == 0 {
+            return (self, 0);
         }
-        count as usize
+        let taken = u64::MAX >> (64 - 8 * count);
+        let uppers = !block & (0x20 * EACH) & taken;
+        let spelling = Self {
+            hash: self.hash.push_all(folded & taken, count),
+            letters: self.letters + count,
+            // The highest lane of the product is the sum of all lanes: few processors that this is built for count bits.
+            uppers: self.uppers + ((uppers >> 5).wrapping_mul(EACH) >> 56) as u32,
+            first_upper: self.first_upper | ((self.letters == 0) & (uppers & 0xff != 0)),
+            ..self
+        };
+        (spelling, count as usize)
     }
 
-    pub(crate) fn other(&mut self, c: char, folded: Folded) {
+    pub(crate) fn other(mut self, c: char, folded: Folded) -> Self {
         if let Folded::Ascii(ascii) = folded {
             self.foreign = true;
             self.hash = self.hash.push(ascii);
@@ -59,6 +58,7 @@ impl Spelling {
         self.first_upper |= c.is_uppercase() && self.letters == 0;
         self.uppers += u32::from(c.is_uppercase());
         self.letters += 1;
+        self
     }
 
     pub(crate) const fn shape(&self) -> Shape {
@@ -78,6 +78,15 @@ impl Spelling {
     /// A capital first, and a letter that only looks like an ASCII one.
     pub(crate) const fn is_foreign_name(&self) -> bool {
         self.foreign && self.first_upper
+    }
+}
+
+/// The first eight bytes, the first one lowest, and zeros where there are fewer.
+#[inline]
+fn first_eight(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(first) => u64::from_le_bytes(*first),
+        None => bytes.iter().rev().fold(0, |block, byte| block << 8 | u64::from(*byte)),
     }
 }
 
@@ -108,11 +117,11 @@ mod tests {
                 }
                 let (text, mut spelling, mut at) = (format!("{word}{after}"), Spelling::new(), 0);
                 loop {
-                    let taken = spelling.ascii(&text.as_bytes()[at..]);
-                    at += taken;
+                    let (more, taken) = spelling.ascii(&text.as_bytes()[at..]);
+                    (spelling, at) = (more, at + taken);
                     match text[at..].chars().next().filter(|_| at < word.len()) {
                         Some(c) if taken < 8 => {
-                            spelling.other(c, fold(c));
+                            spelling = spelling.other(c, fold(c));
                             at += c.len_utf8();
                         }
                         Some(_) => {}

@@ -91,38 +91,6 @@ impl Token {
     }
 }
 
-/// What a byte is, for the lexer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Byte {
-    Lower,
-    Upper,
-    Digit,
-    Apostrophe,
-    Space,
-    Line,
-    Punct,
-    High,
-}
-
-static BYTES: [Byte; 256] = {
-    let mut table = [Byte::Punct; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = match byte as u8 {
-            b'a'..=b'z' => Byte::Lower,
-            b'A'..=b'Z' => Byte::Upper,
-            b'0'..=b'9' => Byte::Digit,
-            b'\'' | b'`' => Byte::Apostrophe,
-            b'\n' | b'\r' => Byte::Line,
-            0..=b' ' | 0x7f => Byte::Space,
-            0x80.. => Byte::High,
-            _ => Byte::Punct,
-        };
-        byte += 1;
-    }
-    table
-};
-
 /// Longest local part and host name of an e-mail address that are looked at (RFC 5321, 4.5.3.1).
 const LOCAL_PART: usize = 64;
 const HOST: usize = 253;
@@ -209,21 +177,53 @@ fn is_clinical(word: &[u8]) -> bool {
     })
 }
 
+/// Where the next token starts or a gap goes on, and the gap so far. Handed on by value, so that it stays in registers.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    at: usize,
+    gap: Gap,
+}
+
+impl Cursor {
+    fn space(self, length: usize) -> Self {
+        Self { at: self.at + length, gap: self.gap.max(Gap::Space) }
+    }
+
+    /// Adds a token that starts where the gap ends, and goes on behind it.
+    #[inline]
+    fn push(self, tokens: &mut Vec<Token>, token: Token) -> Self {
+        tokens.push(Token { gap: self.gap, ..token });
+        Self { at: token.end as usize, gap: Gap::None }
+    }
+
+    fn punct(self, tokens: &mut Vec<Token>, byte: u8, length: usize) -> Self {
+        let (start, end) = (self.at as u32, (self.at + length) as u32);
+        self.push(tokens, Token { start, end, kind: Kind::Punct, byte, ..Token::NONE })
+    }
+
+    #[inline]
+    fn word(self, tokens: &mut Vec<Token>, spelling: Spelling, end: usize) -> Self {
+        let (start, end, shape, hash) = (self.at as u32, end as u32, spelling.shape(), spelling.hash());
+        // "Löwer" is not "lower".
+        let cues = if spelling.is_foreign_name() { NAME_ONLY } else { 0 };
+        self.push(tokens, Token { start, end, kind: Kind::Word, shape, hash, cues, ..Token::NONE })
+    }
+}
+
 /// Cuts a text into tokens, in one pass over its bytes.
 #[derive(Debug)]
 pub(crate) struct Lexer<'t> {
     lexicon: &'static Lexicon,
     text: &'t str,
     bytes: &'t [u8],
-    at: usize,
-    gap: Gap,
+    cursor: Cursor,
     /// Tokens from here on were not looked up yet.
     looked_up: usize,
 }
 
 impl<'t> Lexer<'t> {
     pub(crate) fn new(lexicon: &'static Lexicon, text: &'t str) -> Self {
-        Self { lexicon, text, bytes: text.as_bytes(), at: 0, gap: Gap::Break, looked_up: 0 }
+        Self { lexicon, text, bytes: text.as_bytes(), cursor: Cursor { at: 0, gap: Gap::Break }, looked_up: 0 }
     }
 
     /// Adds tokens until there are `limit`. False at the end of the text.
@@ -253,108 +253,107 @@ impl<'t> Lexer<'t> {
     }
 
     fn cut(&mut self, tokens: &mut Vec<Token>, limit: usize) -> bool {
+        let mut cursor = self.cursor;
         while tokens.len() < limit {
-            let Some(byte) = self.bytes.get(self.at) else { return false };
-            match BYTES[usize::from(*byte)] {
-                Byte::Space => {
-                    self.at += 1;
-                    self.gap = self.gap.max(Gap::Space);
-                }
-                Byte::Line => self.line(*byte),
-                Byte::Lower | Byte::Upper => self.word(tokens),
-                Byte::Digit => self.number(tokens),
-                Byte::Apostrophe => self.punct(tokens, b'\'', 1),
-                Byte::Punct => self.special(tokens, *byte),
-                Byte::High => self.high(tokens),
+            // Most tokens stand behind one space.
+            if self.bytes.get(cursor.at) == Some(&b' ') {
+                cursor = cursor.space(1);
             }
+            let Some(byte) = self.bytes.get(cursor.at) else { return false };
+            cursor = match *byte {
+                // Words first: a jump to one of many places is foreseen less often than a branch.
+                byte if byte.is_ascii_alphabetic() => self.word(cursor, tokens),
+                b'0'..=b'9' => self.number(cursor, tokens),
+                b'\'' | b'`' => cursor.punct(tokens, b'\'', 1),
+                b'\n' | b'\r' => self.line(cursor, *byte),
+                0..=b' ' | 0x7f => cursor.space(1),
+                0x80.. => self.high(cursor, tokens),
+                byte => self.special(cursor, tokens, byte),
+            };
         }
+        self.cursor = cursor;
         true
     }
 
-    fn line(&mut self, byte: u8) {
-        self.at += 1;
-        if byte == b'\r' && self.bytes.get(self.at) == Some(&b'\n') {
-            self.at += 1;
-        }
-        self.gap = if self.gap >= Gap::Line { Gap::Break } else { Gap::Line };
+    fn line(&self, cursor: Cursor, byte: u8) -> Cursor {
+        let two = byte == b'\r' && self.bytes.get(cursor.at + 1) == Some(&b'\n');
+        let gap = if cursor.gap >= Gap::Line { Gap::Break } else { Gap::Line };
+        Cursor { at: cursor.at + 1 + usize::from(two), gap }
     }
 
-    fn push(&mut self, tokens: &mut Vec<Token>, mut token: Token) {
-        token.gap = self.gap;
-        self.gap = Gap::None;
-        self.at = token.end as usize;
-        tokens.push(token);
+    fn number(&self, cursor: Cursor, tokens: &mut Vec<Token>) -> Cursor {
+        let digits = self.bytes[cursor.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (start, end) = (cursor.at as u32, (cursor.at + digits) as u32);
+        cursor.push(tokens, Token { start, end, kind: Kind::Number, ..Token::NONE })
     }
 
-    fn punct(&mut self, tokens: &mut Vec<Token>, byte: u8, length: usize) {
-        let token =
-            Token { start: self.at as u32, end: (self.at + length) as u32, kind: Kind::Punct, byte, ..Token::NONE };
-        self.push(tokens, token);
-    }
-
-    fn number(&mut self, tokens: &mut Vec<Token>) {
-        let digits = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let token = Token { start: self.at as u32, end: (self.at + digits) as u32, kind: Kind::Number, ..Token::NONE };
-        self.push(tokens, token);
-    }
-
-    fn high(&mut self, tokens: &mut Vec<Token>) {
-        let Some(c) = self.text[self.at..].chars().next() else { return };
+    fn high(&self, cursor: Cursor, tokens: &mut Vec<Token>) -> Cursor {
+        let Some(c) = self.text[cursor.at..].chars().next() else { return cursor };
+        let length = c.len_utf8();
         match fold(c) {
-            Folded::Ascii(_) | Folded::Letter => self.word(tokens),
-            Folded::Ignored => self.at += c.len_utf8(),
-            Folded::Space => {
-                self.at += c.len_utf8();
-                self.gap = self.gap.max(Gap::Space);
-            }
-            Folded::Line => {
-                self.at += c.len_utf8();
-                self.gap = Gap::Line;
-            }
-            Folded::Apostrophe => self.punct(tokens, b'\'', c.len_utf8()),
-            Folded::Dash => self.punct(tokens, b'-', c.len_utf8()),
-            Folded::Other => self.punct(tokens, 0, c.len_utf8()),
+            Folded::Ascii(_) | Folded::Letter => self.word(cursor, tokens),
+            Folded::Ignored => Cursor { at: cursor.at + length, ..cursor },
+            Folded::Space => cursor.space(length),
+            Folded::Line => Cursor { at: cursor.at + length, gap: Gap::Line },
+            Folded::Apostrophe => cursor.punct(tokens, b'\'', length),
+            Folded::Dash => cursor.punct(tokens, b'-', length),
+            Folded::Other => cursor.punct(tokens, 0, length),
         }
     }
 
     /// A word, hashed as it is read. A possessive `'s` is not part of it.
-    fn word(&mut self, tokens: &mut Vec<Token>) {
-        let (start, mut at, mut end) = (self.at, self.at, self.at);
-        let mut spelling = Spelling::new();
+    fn word(&self, cursor: Cursor, tokens: &mut Vec<Token>) -> Cursor {
+        let (spelling, end) = self.letters(Spelling::new(), cursor.at);
+        if matches!(self.bytes.get(end), Some(b'\'' | b'`' | 0x80..)) {
+            let (spelling, end) = self.rest_of_word(spelling, end);
+            return cursor.word(tokens, spelling, end);
+        }
+        cursor.word(tokens, spelling, end)
+    }
+
+    /// Takes the ASCII letters at `at`, and returns where they end.
+    #[inline(always)]
+    fn letters(&self, mut spelling: Spelling, mut at: usize) -> (Spelling, usize) {
         loop {
-            let letters = spelling.ascii(&self.bytes[at..]);
-            if letters > 0 {
-                at += letters;
-                end = at;
+            let letters;
+            (spelling, letters) = spelling.ascii(&self.bytes[at..]);
+            at += letters;
+            if letters < 8 {
+                return (spelling, at);
             }
-            if letters == 8 {
-                continue;
-            }
-            let Some(byte) = self.bytes.get(at) else { break };
-            let (c, folded) = match byte {
-                b'\'' | b'`' => ('\'', Folded::Apostrophe),
-                0x80.. => match self.text[at..].chars().next() {
+        }
+    }
+
+    /// Goes on with a word at what is no ASCII letter, and returns where it ends. Few words come here.
+    #[cold]
+    fn rest_of_word(&self, mut spelling: Spelling, mut end: usize) -> (Spelling, usize) {
+        let mut at = end;
+        loop {
+            let (c, folded) = match self.bytes.get(at) {
+                Some(b'\'' | b'`') => ('\'', Folded::Apostrophe),
+                Some(0x80..) => match self.text[at..].chars().next() {
                     Some(c) => (c, fold(c)),
                     None => break,
                 },
                 _ => break,
             };
-            let after = at + c.len_utf8();
+            at += c.len_utf8();
             match folded {
                 Folded::Ascii(_) | Folded::Letter => {
-                    spelling.other(c, folded);
-                    end = after;
+                    spelling = spelling.other(c, folded);
+                    end = at;
                 }
-                Folded::Ignored => end = after,
-                Folded::Apostrophe if self.goes_on(after) => {}
+                Folded::Ignored => end = at,
+                Folded::Apostrophe if self.goes_on(at) => {}
                 Folded::Apostrophe | Folded::Dash | Folded::Space | Folded::Line | Folded::Other => break,
             }
-            at = after;
+            let from = at;
+            (spelling, at) = self.letters(spelling, from);
+            if at > from {
+                end = at;
+            }
         }
-        // "Löwer" is not "lower".
-        let cues = if spelling.is_foreign_name() { NAME_ONLY } else { 0 };
-        let (start, end, shape, hash) = (start as u32, end as u32, spelling.shape(), spelling.hash());
-        self.push(tokens, Token { start, end, kind: Kind::Word, shape, hash, cues, ..Token::NONE });
+        (spelling, end)
     }
 
     /// True if a letter stands at `at` that is not a possessive's `s`.
@@ -364,32 +363,34 @@ impl<'t> Lexer<'t> {
     }
 
     /// Punctuation, and what it may belong to: tags, e-mail and web addresses.
-    fn special(&mut self, tokens: &mut Vec<Token>, byte: u8) {
+    fn special(&mut self, cursor: Cursor, tokens: &mut Vec<Token>, byte: u8) -> Cursor {
+        let at = cursor.at;
         let found = match byte {
-            b'[' => self.tag(),
-            b'@' => self.email(),
-            b':' if self.bytes[self.at..].starts_with(b"://") => self.url(tokens),
-            b'.' => self.www(tokens),
+            b'[' => self.tag(at),
+            b'@' => self.email(at),
+            b':' if self.bytes[at..].starts_with(b"://") => self.url(at, tokens),
+            b'.' => self.www(at, tokens),
             _ => None,
         };
         let Some((start, end, kind)) = found else {
-            return self.punct(tokens, byte, 1);
+            return cursor.punct(tokens, byte, 1);
         };
         // What was taken for words before is part of the address.
+        let mut gap = cursor.gap;
         while let Some(last) = tokens.last().filter(|last| last.start as usize >= start) {
-            self.gap = last.gap;
+            gap = last.gap;
             tokens.pop();
         }
         self.looked_up = self.looked_up.min(tokens.len());
         let start = tokens.last().map_or(start, |last| start.max(last.end as usize));
-        self.push(tokens, Token { start: start as u32, end: end as u32, kind, ..Token::NONE });
+        Cursor { at: start, gap }.push(tokens, Token { start: start as u32, end: end as u32, kind, ..Token::NONE })
     }
 
-    fn tag(&self) -> Option<(usize, usize, Kind)> {
-        let rest = &self.bytes[self.at + 1..];
+    fn tag(&self, at: usize) -> Option<(usize, usize, Kind)> {
+        let rest = &self.bytes[at + 1..];
         let length = rest.iter().take(TAG).position(|byte| *byte == b']')?;
-        let end = self.at + length + 2;
-        let inside = self.text.get(self.at + 1..end - 1)?;
+        let end = at + length + 2;
+        let inside = self.text.get(at + 1..end - 1)?;
         let ours = inside
             .split_once(['-', ' '])
             .map_or(inside, |(class, _)| class)
@@ -397,14 +398,14 @@ impl<'t> Lexer<'t> {
             .all(|byte| byte.is_ascii_uppercase())
             && Class::parse(inside.split_once(['-', ' ']).map_or(inside, |(class, _)| class)).is_some();
         let theirs = inside.len() > 4 && inside.starts_with("**") && inside.ends_with("**");
-        (ours || theirs).then_some((self.at, end, Kind::Tag))
+        (ours || theirs).then_some((at, end, Kind::Tag))
     }
 
-    fn email(&self) -> Option<(usize, usize, Kind)> {
+    fn email(&self, at: usize) -> Option<(usize, usize, Kind)> {
         let local =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-' | 0x80..);
-        let before = &self.bytes[self.at.saturating_sub(LOCAL_PART)..self.at];
-        let mut start = self.at - before.iter().rev().take_while(|byte| local(byte)).count();
+        let before = &self.bytes[at.saturating_sub(LOCAL_PART)..at];
+        let mut start = at - before.iter().rev().take_while(|byte| local(byte)).count();
         while !self.text.is_char_boundary(start) {
             start += 1;
         }
@@ -412,29 +413,27 @@ impl<'t> Lexer<'t> {
             start += 1;
         }
         let host = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | 0x80..);
-        let after = &self.bytes[self.at + 1..];
+        let after = &self.bytes[at + 1..];
         let mut length = after.iter().take(HOST).take_while(|byte| host(byte)).count();
-        while length > 0
-            && (matches!(after[length - 1], b'.' | b'-') || !self.text.is_char_boundary(self.at + 1 + length))
-        {
+        while length > 0 && (matches!(after[length - 1], b'.' | b'-') || !self.text.is_char_boundary(at + 1 + length)) {
             length -= 1;
         }
-        let end = self.at + 1 + length;
-        let top = self.bytes[self.at + 1..end].rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-        let good = start < self.at && top.len() >= 2 && top.len() < length && !top[0].is_ascii_digit();
+        let end = at + 1 + length;
+        let top = self.bytes[at + 1..end].rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        let good = start < at && top.len() >= 2 && top.len() < length && !top[0].is_ascii_digit();
         good.then_some((start, end, Kind::Email))
     }
 
-    fn url(&self, tokens: &[Token]) -> Option<(usize, usize, Kind)> {
-        let scheme = tokens.last().filter(|last| last.kind == Kind::Word && last.end as usize == self.at)?;
-        Some((scheme.start as usize, self.url_end(self.at + 3), Kind::Url))
+    fn url(&self, at: usize, tokens: &[Token]) -> Option<(usize, usize, Kind)> {
+        let scheme = tokens.last().filter(|last| last.kind == Kind::Word && last.end as usize == at)?;
+        Some((scheme.start as usize, self.url_end(at + 3), Kind::Url))
     }
 
-    fn www(&self, tokens: &[Token]) -> Option<(usize, usize, Kind)> {
-        let last = tokens.last().filter(|last| last.end as usize == self.at && last.len() == 3)?;
-        let www = self.bytes[last.start as usize..self.at].eq_ignore_ascii_case(b"www");
-        (www && self.bytes.get(self.at + 1).is_some_and(u8::is_ascii_alphanumeric))
-            .then(|| (last.start as usize, self.url_end(self.at + 1), Kind::Url))
+    fn www(&self, at: usize, tokens: &[Token]) -> Option<(usize, usize, Kind)> {
+        let last = tokens.last().filter(|last| last.end as usize == at && last.len() == 3)?;
+        let www = self.bytes[last.start as usize..at].eq_ignore_ascii_case(b"www");
+        (www && self.bytes.get(at + 1).is_some_and(u8::is_ascii_alphanumeric))
+            .then(|| (last.start as usize, self.url_end(at + 1), Kind::Url))
     }
 
     fn url_end(&self, from: usize) -> usize {
