@@ -41,9 +41,14 @@ pub struct KnownSet {
     mask: u64,
     names: Vec<KnownName>,
     phrases: Vec<Phrase>,
+    /// The words of all phrases, and the letters and digits of all codes: two pieces of memory instead of many.
+    words: Vec<u64>,
+    plain: Vec<u8>,
     codes: Vec<Code>,
     /// Bit of the first byte of every code.
     first: [u64; 2],
+    /// Bit of the first digit of every number that a phrase begins with.
+    digits: u16,
     /// Names as they stand in their fields, one a person.
     pub(crate) persons: Vec<Box<str>>,
     /// Whose dates are shifted together.
@@ -62,13 +67,13 @@ struct KnownName {
 
 #[derive(Clone)]
 struct Phrase {
-    words: Vec<u64>,
+    words: Range<usize>,
     class: Class,
 }
 
 #[derive(Clone)]
 struct Code {
-    plain: Vec<u8>,
+    plain: Range<usize>,
     class: Class,
 }
 
@@ -145,39 +150,44 @@ impl KnownSet {
     }
 
     fn add_phrase(&mut self, known: Known<'_>, tokens: &[Token]) {
-        let words: Vec<u64> = tokens
-            .iter()
-            .filter(|token| {
-                matches!(token.kind, Kind::Word | Kind::Number)
-                    && !(token.has(Cue::StreetSuffix) && known.class == Class::Street)
-            })
-            .map(|token| key(token, known.value))
-            .collect();
+        let start = self.words.len();
+        let mut words = tokens.iter().filter(|token| {
+            matches!(token.kind, Kind::Word | Kind::Number)
+                && !(token.has(Cue::StreetSuffix) && known.class == Class::Street)
+        });
+        self.words.extend(words.clone().map(|token| key(token, known.value)));
         let letters = tokens.iter().filter(|token| token.kind == Kind::Word).map(Token::len).sum::<usize>();
-        let enough = letters >= 3 && (known.class != Class::Street || words.len() >= 2);
-        if let Some(first) = words.first().filter(|_| enough) {
-            self.mask |= 1 << (first % 64);
-            self.phrases.push(Phrase { words, class: known.class });
+        let enough = letters >= 3 && (known.class != Class::Street || self.words.len() >= start + 2);
+        let Some(first) = words.next().filter(|_| enough) else {
+            return self.words.truncate(start);
+        };
+        self.mask |= 1 << (self.words[start] % 64);
+        if first.kind == Kind::Number {
+            self.digits |= digit(known.value.as_bytes()[first.start as usize]);
         }
+        self.phrases.push(Phrase { words: start..self.words.len(), class: known.class });
     }
 
     fn add_code(&mut self, known: Known<'_>) {
-        let mut plain = Vec::with_capacity(known.value.len().min(CODE + 1));
+        let start = self.plain.len();
+        if start == 0 {
+            // What most records hold fits in, so that it need not grow.
+            self.plain.reserve(CODE);
+        }
         let bytes = known.value.bytes().filter(u8::is_ascii_alphanumeric).take(CODE + 1);
-        plain.extend(bytes.map(|byte| byte.to_ascii_uppercase()));
+        self.plain.extend(bytes.map(|byte| byte.to_ascii_uppercase()));
+        let plain = &self.plain[start..];
         let digits = plain.iter().filter(|b| b.is_ascii_digit()).count();
         if digits < DIGITS || plain.len() > CODE {
-            return;
+            return self.plain.truncate(start);
         }
-        let mut push = |plain: Vec<u8>| {
-            self.first[usize::from(plain[0] / 64)] |= 1 << (plain[0] % 64);
-            self.codes.push(Code { plain, class: known.class });
-        };
         // A US number is written with and without its country code.
-        if matches!(known.class, Class::Phone | Class::Fax) && plain.len() == 11 && plain[0] == b'1' {
-            push(plain[1..].to_vec());
+        let abroad = matches!(known.class, Class::Phone | Class::Fax) && plain.len() == 11 && plain[0] == b'1';
+        for start in abroad.then_some(start + 1).into_iter().chain([start]) {
+            let first = self.plain[start];
+            self.first[usize::from(first / 64)] |= 1 << (first % 64);
+            self.codes.push(Code { plain: start..self.plain.len(), class: known.class });
         }
-        push(plain);
     }
 
     pub(crate) fn find(&self, view: &View<'_>, range: Range<usize>, classes: Classes, spans: &mut Vec<Span>) {
@@ -189,7 +199,7 @@ impl KnownSet {
             let token = view.at(i);
             let found = match token.kind {
                 Kind::Word => self.word(view, i),
-                Kind::Number => self.phrase(view, i).or_else(|| self.code(view, i)),
+                Kind::Number => self.number(view, i),
                 Kind::Punct | Kind::Email | Kind::Url | Kind::Tag | Kind::None => None,
             };
             let Some((first, last, class, person)) = found else {
@@ -207,6 +217,12 @@ impl KnownSet {
             }
             i = last.max(i) + 1;
         }
+    }
+
+    fn number(&self, view: &View<'_>, i: usize) -> Option<(usize, usize, Class, Option<u16>)> {
+        let starts_phrase = view.bytes(i).first().is_some_and(|first| self.digits & digit(*first) != 0);
+        let phrase = if starts_phrase { self.phrase(view, i) } else { None };
+        phrase.or_else(|| self.code(view, i))
     }
 
     fn word(&self, view: &View<'_>, i: usize) -> Option<(usize, usize, Class, Option<u16>)> {
@@ -310,10 +326,11 @@ impl KnownSet {
         let (last, class) = self
             .phrases
             .iter()
-            .filter(|phrase| phrase.words[0] == first)
-            .filter_map(|phrase| {
+            .map(|phrase| (&self.words[phrase.words.clone()], phrase.class))
+            .filter(|(words, _)| words[0] == first)
+            .filter_map(|(words, class)| {
                 let (mut at, mut last) = (i, i);
-                for word in &phrase.words {
+                for word in words {
                     while view.at(at).kind == Kind::Punct && at < last + 4 {
                         at += 1;
                     }
@@ -324,8 +341,8 @@ impl KnownSet {
                     at += 1;
                 }
                 // One word in small letters may be just a word.
-                let one = phrase.words.len() == 1 && view.at(i).shape == Shape::Lower && view.at(i).lexeme.word() > 0;
-                (!one).then_some((last, phrase.class))
+                let one = words.len() == 1 && view.at(i).shape == Shape::Lower && view.at(i).lexeme.word() > 0;
+                (!one).then_some((last, class))
             })
             .max_by_key(|(last, _)| *last)?;
         let suffix =
@@ -349,7 +366,9 @@ impl KnownSet {
         }
         self.codes
             .iter()
-            .filter_map(|code| matches_code(view, i, code).map(|last| (i, last, code.class, None)))
+            .filter_map(|code| {
+                matches_code(view, i, &self.plain[code.plain.clone()]).map(|last| (i, last, code.class, None))
+            })
             .max_by_key(|found| found.1)
     }
 
@@ -377,8 +396,8 @@ fn cut<'t>(lexicon: &'static Lexicon, value: &str, tokens: &'t mut Vec<Token>) -
     tokens
 }
 
-fn matches_code(view: &View<'_>, i: usize, code: &Code) -> Option<usize> {
-    let (mut rest, mut at) = (code.plain.as_slice(), i);
+fn matches_code(view: &View<'_>, i: usize, plain: &[u8]) -> Option<usize> {
+    let (mut rest, mut at) = (plain, i);
     while at < i + 32 {
         let token = view.at(at);
         match token.kind {
@@ -402,6 +421,11 @@ fn matches_code(view: &View<'_>, i: usize, code: &Code) -> Option<usize> {
         }
     }
     None
+}
+
+/// The bit of a digit.
+fn digit(byte: u8) -> u16 {
+    1 << (byte % 16)
 }
 
 /// What a word or number is looked up by.
@@ -446,8 +470,9 @@ mod tests {
     #[test]
     fn numbers_are_kept_in_every_form_that_they_are_written_in() {
         let plain = |class, value: &str| {
-            let codes = set(&[Known { class, value }]).codes;
-            codes.iter().map(|code| String::from_utf8_lossy(&code.plain).into_owned()).collect::<Vec<_>>()
+            let set = set(&[Known { class, value }]);
+            let plain = |code: &Code| String::from_utf8_lossy(&set.plain[code.plain.clone()]).into_owned();
+            set.codes.iter().map(plain).collect::<Vec<_>>()
         };
         assert_eq!(plain(Class::Phone, "+1 (212) 555-0123"), ["2125550123", "12125550123"]);
         assert_eq!(plain(Class::Mrn, "1 (212) 555-0123"), ["12125550123"]);
