@@ -402,6 +402,11 @@ fn strong_reside(view: &View<'_>, i: usize) -> bool {
 
 /// A hospital, clinic, school or the like that has a name of its own, starting with the capital word `i`.
 pub(crate) fn organization(view: &View<'_>, i: usize) -> Option<Match> {
+    // Most capitals stand before a small word, which ends the name unless another capital follows: then it may join the two.
+    let next = view.at(i + 1);
+    if next.kind == Kind::Word && next.shape == Shape::Lower && !view.at(i + 2).is_capital() {
+        return None;
+    }
     let (mut own, mut at, mut last, mut middle) = (0, i, None, false);
     while at < i + 7 {
         let token = view.at(at);
