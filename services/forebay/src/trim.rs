@@ -18,10 +18,10 @@ const GROWTH: u64 = 1 << 20;
 
 /// Resident memory from which on pages go back at once, in percent of the budget: a little above what a job that has
 /// reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
-const THRESHOLD: u64 = 56;
+const THRESHOLD: u64 = 58;
 
 /// Where more than that is in use, pages go back whenever this part of the budget has come on top.
-const STEP: u64 = 32;
+const STEP: u64 = 64;
 
 /// Starts to watch the process, for its life. `budget` is in bytes.
 pub(crate) fn start(budget: u64) {
