@@ -1,4 +1,4 @@
-use forebay_gateway::CHUNKS_HELD;
+use forebay_gateway::{CHUNKS_HELD, most_held};
 use forebay_objects::FRAME_BYTES;
 use forebay_recipe::Tuning;
 use forebay_transform::ModelNeed;
@@ -163,7 +163,7 @@ impl Plan {
             });
         }
         if request.roles.gateway {
-            let each = 2 * frame + CHUNKS_HELD * chunk_bytes + limit + wire;
+            let each = 2 * frame + most_held(chunk_bytes, limit) + wire;
             holders.push(Holder {
                 name: "intake",
                 bytes: request.submissions * each,

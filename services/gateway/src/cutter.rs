@@ -21,12 +21,17 @@ use crate::sample::rows_per_record;
 /// Fewest bytes at a chunk's start that say something about its records.
 const LEAST_SAMPLE: usize = 4 << 10;
 
-/// Copies that are written at the same time from which no further frame is taken, however small they are.
+/// Most copies that are written at the same time, however small they are.
 const MOST_COPIES: usize = 16;
 
 /// Chunks, of the largest size, that one submission holds: the one that is cut, and those whose copies are written. A
 /// disk and a store take long to answer, and the next chunk comes meanwhile.
 pub const CHUNKS_HELD: u64 = 3;
+
+/// Most bytes of an input that a submission holds until they are copied.
+pub fn most_held(chunk_bytes: u64, record_limit: u64) -> u64 {
+    CHUNKS_HELD * chunk_bytes + record_limit
+}
 
 /// A chunk that can be read again, and how far the input is with it.
 pub(crate) struct Placed {
@@ -204,6 +209,8 @@ impl<'a> Cutter<'a> {
                     None => self.read_checksum(start, end).await?,
                 });
             } else {
+                // A frame may have thousands of small chunks.
+                self.wait_for_copies(0).await?;
                 let Some(raw) = self.held.slice(start, end) else {
                     return Err(Failure::unusable("a chunk's bytes were not held".to_owned()));
                 };
@@ -230,9 +237,9 @@ impl<'a> Cutter<'a> {
         Ok(())
     }
 
-    /// Waits until copies have made room for so many bytes more.
+    /// Waits until copies have made room for one more, and for so many bytes more to be held.
     async fn wait_for_copies(&mut self, bytes: u64) -> Result<(), Failure> {
-        let most = self.framing.most_held();
+        let most = most_held(self.framing.chunk_bytes, self.framing.prepared.recipe.source.record_limit.0);
         while self.writing > 0 && (self.writing + self.held.len() + bytes > most || self.under_way.len() >= MOST_COPIES)
         {
             self.framing.waits.set(Some(Constraint::ObjectStore));

@@ -1,3 +1,4 @@
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -253,9 +254,13 @@ impl Dispatcher {
             if keys.is_empty() {
                 return Ok(());
             }
+            let mut places = BTreeMap::new();
             for staged in &keys {
-                let output = self.0.catalog.job(staged.job).await?.output;
-                self.staging(&output)?.remove(&staged.key).await?;
+                let place = match places.entry(staged.job) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(self.staging(&self.0.catalog.job(staged.job).await?.output)?),
+                };
+                place.remove(&staged.key).await?;
             }
             self.0.catalog.forget_staged(&keys).await?;
         }

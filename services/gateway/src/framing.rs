@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::cutter::{CHUNKS_HELD, Cutter};
+use crate::cutter::{Cutter, most_held};
 use crate::error::Failure;
 use crate::sent::{SentFrames, resume_point};
 use crate::waits::Waits;
@@ -367,14 +367,10 @@ impl JobFraming {
     /// Reserves what one submission holds of record data while it is cut: two frames, and of input that is copied the
     /// chunks on their way besides.
     pub(crate) async fn reserve_intake(&self, is_copied: bool) -> Result<Reservation, Failure> {
-        let held = if is_copied { self.most_held() } else { 0 };
+        let limit = self.prepared.recipe.source.record_limit.0;
+        let held = if is_copied { most_held(self.chunk_bytes, limit) } else { 0 };
         let reserved = self.intake.reserve(2 * FRAME_BYTES as u64 + held).await;
         reserved.map_err(|error| Failure::unusable(error.to_string()))
-    }
-
-    /// Most bytes of an input that a submission holds until they are copied.
-    pub(crate) fn most_held(&self) -> u64 {
-        self.chunk_bytes * CHUNKS_HELD + self.prepared.recipe.source.record_limit.0
     }
 
     /// Waits until something may have changed.

@@ -18,7 +18,7 @@ mod sent;
 mod service;
 mod waits;
 
-pub use cutter::CHUNKS_HELD;
+pub use cutter::{CHUNKS_HELD, most_held};
 pub use dispatch::{Dispatch, Dispatcher};
 pub use parquet_input::arrow_frames;
 pub use reach::Reach;

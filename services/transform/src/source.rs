@@ -141,6 +141,10 @@ impl ChunkReader {
 
 /// Reads a frame, with headroom, into memory that is free.
 async fn read_frame(input: &Input, (start, end): (u64, u64), mut spare: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    // What a long record needed is given back.
+    if spare.capacity() > HEADROOM + 2 * FRAME_BYTES {
+        spare = Vec::new();
+    }
     spare.resize(HEADROOM, 0);
     input.read(start, end, spare).await
 }

@@ -151,7 +151,12 @@ impl Transform {
     }
 
     async fn job(&self, id: JobId) -> Result<Arc<JobContext>, Failure> {
-        self.jobs.get(id, &self.catalog, &self.config.keys, &self.models).await
+        tokio::select! {
+            biased;
+            job = self.jobs.get(id, &self.catalog, &self.config.keys, &self.models) => job,
+            // A process that is told to stop does not wait for a model's room.
+            () = self.stop.cancelled() => Err(Failure::Stale),
+        }
     }
 
     async fn work(&self, chunk: ChunkId) -> Result<(), Failure> {
