@@ -223,7 +223,7 @@ impl Node {
         };
         let stores = Stores::of(service, settings)?;
         let plan = plan(roles, settings, &stores)?;
-        trim::start(plan.memory.0);
+        trim::start(plan.memory.0, trim::OF_A_SERVICE);
         let catalog = Arc::new(patiently("catalog", async || Catalog::open(&stores.catalog).await).await?);
         let mut wiring = Wiring::new(catalog, plan, supervisor::owner())?;
         wiring.upstream_rates = settings.upstream_rates()?;

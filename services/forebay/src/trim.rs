@@ -16,16 +16,20 @@ const LONGEST_TICK: Duration = Duration::from_millis(32);
 /// Bytes that a process may come to hold in a millisecond: a gigabyte a second.
 const GROWTH: u64 = 1 << 20;
 
-/// Resident memory from which on pages go back at once, in percent of the budget: a little above what a job that has
-/// reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
-const THRESHOLD: u64 = 58;
+/// Resident memory from which on the pages of one job's process go back at once, in percent of the budget: a little
+/// above what a job that has reached its pace holds. Lower costs time, higher makes long jobs larger than short ones.
+pub(crate) const OF_A_JOB: u64 = 58;
+
+/// The same of a service, which is there for many jobs: it may come near to its budget, and a storage writer, whose
+/// rows wait for their groups, does.
+pub(crate) const OF_A_SERVICE: u64 = 80;
 
 /// Where more than that is in use, pages go back whenever this part of the budget has come on top.
 const STEP: u64 = 64;
 
-/// Starts to watch the process, for its life. `budget` is in bytes.
-pub(crate) fn start(budget: u64) {
-    let (threshold, step) = (budget / 100 * THRESHOLD, budget / STEP);
+/// Starts to watch the process, for its life. `budget` is in bytes, `percent` of it the threshold.
+pub(crate) fn start(budget: u64, percent: u64) {
+    let (threshold, step) = (budget / 100 * percent, budget / STEP);
     let watch = move || {
         let mut trigger = threshold;
         loop {

@@ -100,7 +100,7 @@ async fn run(args: RunArgs, crashed: bool) -> anyhow::Result<ExitCode> {
         max_rejects: args.job.max_rejects,
     };
     let (plan, prepared, steps) = plan_for(&args.recipe, &text, &settings, args.memory, &args.output).await?;
-    trim::start(plan.memory.0);
+    trim::start(plan.memory.0, trim::OF_A_JOB);
     if let (Some(url), Some(target)) = (&sink, &prepared.tuning.sink) {
         sink::prepare(url, target, steps.tables()).await?;
     }
